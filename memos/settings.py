@@ -1,0 +1,66 @@
+"""Every knob of the service in one place: name, default, meaning.
+
+Each is an environment variable with the prefix `MEMOS_`, except `DATABASE_URL` and `REDIS_URL`, which platforms set by
+those names. A test fails when docs/operations.md does not mention one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="MEMOS_", extra="ignore", frozen=True, populate_by_name=True)
+
+    # -- Servers. What is not named here is started from wheels in `data_dir`.
+    database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "MEMOS_DATABASE_URL"))
+    """Owner of the schema: migrates, and gives the app role its login."""
+    app_database_url: SecretStr | None = None
+    """Login the API and workers use; derived from `database_url` when absent."""
+    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "MEMOS_REDIS_URL"))
+    data_dir: Path | None = None
+    """Where embedded servers, exported models and the owner key live."""
+
+    # -- Identity
+    owner_key: SecretStr | None = None
+    """Presets the first key instead of generating one."""
+    secret: SecretStr | None = None
+    """Root of keyed hashes and signatures; generated into `data_dir` when absent."""
+    key_cache_ttl: timedelta = timedelta(seconds=5)
+    """How long a revoked key may still work on another replica. Here it stops at once."""
+
+    # -- Encoders
+    embedder: str = "minilm-int8"
+    model_dir: Path | None = None
+    """Where built models are kept; `data_dir`/models when absent. May be read-only once built."""
+    encoder_threads: int = Field(default=1, ge=1, le=64)
+    """Two torch threads on two cores fight each other; one is steadier."""
+
+    # -- Limits: bounds on everything a caller can send
+    max_body_bytes: int = Field(default=32 * 2**20, ge=2**16)
+    max_text_bytes: int = Field(default=2**20, ge=2**10)
+    """A message, fact or query beyond this is 413; documents may fill the body."""
+    max_items: int = Field(default=1_000, ge=1)
+    """Messages or items in one request."""
+    max_limit: int = Field(default=200, ge=1)
+    """Items in one answer."""
+
+    # -- Pools. One API process serves about 20 requests at once on two cores.
+    pool_size: int = Field(default=20, ge=1, le=500)
+    pool_timeout_s: float = Field(default=10.0, gt=0)
+    statement_timeout_s: float = Field(default=30.0, gt=0)
+
+    # -- Seeing what happens
+    log_level: str = "INFO"
+    log_json: bool = True
+    metrics_public: bool = False
+    """Whether /metrics answers without an admin key (it names no memory content)."""
+
+    # -- The optional LLM
+    llm_url: str | None = None
+    llm_model: str | None = None
+    llm_key: SecretStr | None = None
