@@ -1,0 +1,1 @@
+"""PostgreSQL, the truth: the only SQL in the project."""

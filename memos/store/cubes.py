@@ -1,0 +1,431 @@
+"""Cubes, branches, revisions and tags: the commit graph as rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from memos.errors import Conflict, Invalid, NotFound
+from memos.store.engine import Transaction
+
+MAIN = "main"
+At = int | str | datetime | None
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    id: UUID
+    name: str
+    description: str
+    policy: dict[str, Any]
+    last_revision: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    id: int
+    cube_id: UUID
+    name: str
+    base_branch_id: int | None
+    fork_revision: int
+    head_revision: int
+    live_count: int
+    term_total: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What can be seen of a cube: a branch as of a revision. `lineage` lists (branch id, last revision seen of it),
+    own branch first; a version on an earlier entry hides the same memory on a later one."""
+
+    cube: Cube
+    branch: Branch
+    at: int
+    lineage: tuple[tuple[int, int], ...]
+
+    @property
+    def present(self) -> bool:
+        """Whether the indexes of the present answer for this view: a branch without a base, as it is now."""
+        return len(self.lineage) == 1 and self.at == self.branch.head_revision
+
+
+# ---------------------------------------------------------------- cubes
+
+_CUBE = "id, name, description, policy, last_revision, created_at"
+
+
+def create(tx: Transaction, cube_id: UUID, name: str, description: str, policy: dict[str, Any]) -> tuple[Cube, Branch]:
+    """A cube with its branch `main`, at revision 0. Raises `Conflict` when the name is taken."""
+    row = (
+        tx.connection.execute(
+            text(
+                f"INSERT INTO cubes (tenant_id, id, name, description, policy) "
+                f"VALUES (:tenant, :id, :name, :description, :policy) "
+                f"ON CONFLICT (tenant_id, name) DO NOTHING RETURNING {_CUBE}"
+            ).bindparams(bindparam("policy", type_=JSONB)),
+            {"tenant": tx.tenant_id, "id": cube_id, "name": name, "description": description, "policy": policy},
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise Conflict(f"a cube named {name!r} exists already")
+    return Cube(**row), insert_branch(tx, cube_id, MAIN, None, 0)
+
+
+def find(tx: Transaction, reference: str, *, lock: bool = False) -> Cube:
+    """A cube by id or name. `lock` serialises writers of the cube until the transaction ends."""
+    suffix = " FOR UPDATE" if lock else ""
+    row = None
+    if (cube_id := _as_uuid(reference)) is not None:
+        row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND id = :id" + suffix, id=cube_id)
+    if row is None:
+        row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND name = :name" + suffix, name=reference)
+    if row is None:
+        raise NotFound("no such cube")
+    return Cube(**row)
+
+
+def list_cubes(tx: Transaction, limit: int, after: UUID | None, only: list[UUID] | None) -> list[Cube]:
+    rows = tx.rows(
+        f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND (CAST(:after AS uuid) IS NULL OR id > :after) "
+        "AND (CAST(:only AS uuid[]) IS NULL OR id = ANY(:only)) ORDER BY id LIMIT :limit",
+        after=after,
+        only=only,
+        limit=limit,
+    )
+    return [Cube(**row) for row in rows]
+
+
+def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dict[str, Any]) -> Cube:
+    taken = tx.scalar(
+        "SELECT 1 FROM cubes WHERE tenant_id = :tenant AND name = :name AND id <> :id", name=name, id=cube.id
+    )
+    if taken:
+        raise Conflict(f"a cube named {name!r} exists already")
+    row = (
+        tx.connection.execute(
+            text(
+                f"UPDATE cubes SET name = :name, description = :description, policy = :policy "
+                f"WHERE tenant_id = :tenant AND id = :id RETURNING {_CUBE}"
+            ).bindparams(bindparam("policy", type_=JSONB)),
+            {"tenant": tx.tenant_id, "id": cube.id, "name": name, "description": description, "policy": policy},
+        )
+        .mappings()
+        .one()
+    )
+    return Cube(**row)
+
+
+# Children before parents, so that no foreign key is ever in the way.
+_OF_BRANCHES = ("heads", "postings", "terms", "speakers")
+_OF_CUBE = ("memory_sources", "usage", "memory_versions", "contents", "memories", "revision_tags", "revisions")
+
+
+def delete(tx: Transaction, cube_id: UUID) -> None:
+    """Everything of the cube, set by set: cascading row by row would take minutes for a large one."""
+    for table in _OF_BRANCHES:
+        tx.run(
+            f"DELETE FROM {table} WHERE tenant_id = :tenant AND branch_id IN "
+            "(SELECT id FROM branches WHERE tenant_id = :tenant AND cube_id = :cube)",
+            cube=cube_id,
+        )
+    for table in _OF_CUBE:
+        tx.run(f"DELETE FROM {table} WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
+    tx.run("DELETE FROM jobs WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
+    tx.run("DELETE FROM branches WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
+    tx.run("DELETE FROM cubes WHERE tenant_id = :tenant AND id = :cube", cube=cube_id)
+
+
+# ---------------------------------------------------------------- branches
+
+_BRANCH = "id, cube_id, name, base_branch_id, fork_revision, head_revision, live_count, term_total, created_at"
+
+
+def insert_branch(tx: Transaction, cube_id: UUID, name: str, base: Branch | None, fork_revision: int) -> Branch:
+    row = tx.row(
+        "INSERT INTO branches (tenant_id, cube_id, name, base_branch_id, fork_revision, head_revision) "
+        f"VALUES (:tenant, :cube, :name, :base, :fork, :fork) "
+        f"ON CONFLICT (tenant_id, cube_id, name) WHERE deleted_at IS NULL DO NOTHING RETURNING {_BRANCH}",
+        cube=cube_id,
+        name=name,
+        base=base.id if base else None,
+        fork=fork_revision,
+    )
+    if row is None:
+        raise Conflict(f"a branch named {name!r} exists already")
+    return Branch(**row)
+
+
+def find_branch(tx: Transaction, cube_id: UUID, name: str) -> Branch:
+    row = tx.row(
+        f"SELECT {_BRANCH} FROM branches WHERE tenant_id = :tenant AND cube_id = :cube AND name = :name "
+        "AND deleted_at IS NULL",
+        cube=cube_id,
+        name=name,
+    )
+    if row is None:
+        raise NotFound(f"no branch named {name!r} in this cube")
+    return Branch(**row)
+
+
+def list_branches(tx: Transaction, cube_id: UUID, *, deleted: bool = False) -> list[Branch]:
+    rows = tx.rows(
+        f"SELECT {_BRANCH} FROM branches WHERE tenant_id = :tenant AND cube_id = :cube "
+        "AND (deleted_at IS NULL OR :deleted) ORDER BY id",
+        cube=cube_id,
+        deleted=deleted,
+    )
+    return [Branch(**row) for row in rows]
+
+
+def delete_branch(tx: Transaction, branch: Branch) -> None:
+    """The name becomes free and the indexes of the present go; its revisions stay, as history does."""
+    tx.run("UPDATE branches SET deleted_at = now() WHERE tenant_id = :tenant AND id = :id", id=branch.id)
+    for table in _OF_BRANCHES:
+        tx.run(f"DELETE FROM {table} WHERE tenant_id = :tenant AND branch_id = :id", id=branch.id)
+
+
+RESOLVE = """
+WITH RECURSIVE target AS (
+    SELECT c.id AS cube_id, c.name AS cube_name, c.description, c.policy, c.last_revision,
+           c.created_at AS cube_created_at, b.id, b.name, b.base_branch_id, b.fork_revision, b.head_revision,
+           b.live_count, b.term_total, b.created_at,
+           least(b.head_revision, CASE :how
+               WHEN 'now' THEN b.head_revision
+               WHEN 'number' THEN CAST(:number AS integer)
+               WHEN 'tag' THEN (SELECT t.revision FROM revision_tags t
+                   WHERE t.tenant_id = :tenant AND t.cube_id = c.id AND t.name = :tag)
+               ELSE coalesce((SELECT max(r.number) FROM revisions r
+                   WHERE r.tenant_id = :tenant AND r.cube_id = c.id AND r.created_at <= :moment), 0) END) AS at
+    FROM cubes c JOIN branches b ON b.tenant_id = c.tenant_id AND b.cube_id = c.id AND b.deleted_at IS NULL
+    WHERE c.tenant_id = :tenant AND b.name = :branch AND c.id = coalesce(
+        (SELECT id FROM cubes WHERE tenant_id = :tenant AND id = CAST(:cube_id AS uuid)),
+        (SELECT id FROM cubes WHERE tenant_id = :tenant AND name = :cube_name))),
+line AS (
+    SELECT id, at AS cap, base_branch_id, fork_revision, 0 AS depth FROM target
+    UNION ALL
+    SELECT p.id, least(l.cap, l.fork_revision), p.base_branch_id, p.fork_revision, l.depth + 1
+    FROM line l JOIN branches p ON p.tenant_id = :tenant AND p.id = l.base_branch_id)
+SELECT target.*, (:how = 'tag' AND NOT EXISTS (SELECT 1 FROM revision_tags t WHERE t.tenant_id = :tenant
+           AND t.cube_id = target.cube_id AND t.name = :tag)) AS tag_missing,
+       (SELECT array_agg(id ORDER BY depth) FROM line) AS branch_ids,
+       (SELECT array_agg(cap ORDER BY depth) FROM line) AS caps,
+       (SELECT jsonb_object_agg(s.term, s.documents) FROM terms s WHERE s.tenant_id = :tenant
+           AND s.branch_id = target.id AND s.term = ANY(:terms)) AS documents,
+       (SELECT array_agg(s.name ORDER BY s.name) FROM speakers s WHERE s.tenant_id = :tenant
+           AND s.branch_id = (SELECT id FROM line ORDER BY depth DESC LIMIT 1) AND s.memories > 0
+           AND (s.words && CAST(:words AS text[]) OR position(lower(s.name) IN :query) > 0)) AS speakers
+FROM target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a query needs to know of a branch before candidates are fetched: how many memories hold each of its terms,
+    and which speakers it may be naming."""
+
+    documents: dict[str, int]
+    speakers: tuple[str, ...]
+
+
+def view(tx: Transaction, reference: str, branch: str = MAIN, at: At = None) -> View:
+    """A branch of a cube (id or name) as of `at`: a revision number, a tag's name or a time; the present for None.
+
+    Raises `NotFound` for a cube or branch that is not there and `Invalid` for an `at` that never was.
+    """
+    return view_for_query(tx, reference, branch, at)[0]
+
+
+def view_for_query(
+    tx: Transaction, reference: str, branch: str, at: At, terms: Sequence[str] = (), query: str = ""
+) -> tuple[View, Asked]:
+    """The same, with what a query asks of the branch: one round trip for both."""
+    lowered = query.lower()
+    row = tx.row(
+        RESOLVE,
+        cube_id=_as_uuid(reference),
+        cube_name=reference,
+        branch=branch,
+        terms=list(terms),
+        words=sorted(set(_WORD.findall(lowered))),
+        query=lowered,
+        how="now" if at is None else "number" if isinstance(at, int) else "tag" if isinstance(at, str) else "time",
+        number=at if isinstance(at, int) else None,
+        tag=at if isinstance(at, str) else None,
+        moment=at if isinstance(at, datetime) else None,
+    )
+    if row is None:
+        cube = find(tx, reference)
+        find_branch(tx, cube.id, branch)
+        raise NotFound("no such cube")
+    if isinstance(at, str) and row["tag_missing"]:
+        raise Invalid(f"this cube has no tag {at!r}", where=["at"])
+    if isinstance(at, int) and not 0 <= at <= row["last_revision"]:
+        raise Invalid(f"this cube has no revision {at}", where=["at"])
+    cube = Cube(row["cube_id"], row["cube_name"], row["description"], row["policy"], row["last_revision"],
+                row["cube_created_at"])  # fmt: skip
+    found = Branch(**{name: row[name] for name in Branch.__dataclass_fields__})
+    lineage = tuple(zip(row["branch_ids"], row["caps"], strict=True))
+    asked = Asked(row["documents"] or {}, tuple(row["speakers"] or ()))
+    return View(cube, found, row["at"], lineage), asked
+
+
+# ---------------------------------------------------------------- revisions and tags
+
+_REVISION = (
+    "r.number AS revision, b.name AS branch, r.parent, r.merged_from, r.kind, r.author, r.reason, r.created_at, "
+    "encode(r.hash, 'hex') AS hash, r.added, r.changed, r.removed"
+)
+_REVISIONS = "FROM revisions r JOIN branches b ON b.tenant_id = r.tenant_id AND b.id = r.branch_id"
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView:
+    revision: int
+    branch: str
+    parent: int | None
+    merged_from: int | None
+    kind: str
+    author: UUID | None
+    reason: str
+    created_at: datetime
+    hash: str
+    added: int
+    changed: int
+    removed: int
+
+
+def revision(tx: Transaction, cube_id: UUID, number: int) -> RevisionView:
+    row = tx.row(
+        f"SELECT {_REVISION} {_REVISIONS} WHERE r.tenant_id = :tenant AND r.cube_id = :cube AND r.number = :number",
+        cube=cube_id,
+        number=number,
+    )
+    if row is None:
+        raise NotFound(f"this cube has no revision {number}")
+    return RevisionView(**row)
+
+
+def last_written_at(tx: Transaction, cube: Cube) -> datetime | None:
+    moment: datetime | None = tx.scalar(
+        "SELECT created_at FROM revisions WHERE tenant_id = :tenant AND cube_id = :cube AND number = :number",
+        cube=cube.id,
+        number=cube.last_revision,
+    )
+    return moment
+
+
+def list_revisions(
+    tx: Transaction, cube_id: UUID, steps: tuple[tuple[int, int], ...] | None, limit: int, before: int | None
+) -> list[RevisionView]:
+    """Newest first; of a lineage, or of all branches when `steps` is None."""
+    rows = tx.rows(
+        f"SELECT {_REVISION} {_REVISIONS} WHERE r.tenant_id = :tenant AND r.cube_id = :cube "
+        "AND (CAST(:before AS integer) IS NULL OR r.number < :before) "
+        "AND (CAST(:branches AS integer[]) IS NULL OR EXISTS (SELECT 1 FROM "
+        "unnest(CAST(:branches AS integer[]), CAST(:caps AS integer[])) AS l (branch_id, cap) "
+        "WHERE l.branch_id = r.branch_id AND r.number <= l.cap)) ORDER BY r.number DESC LIMIT :limit",
+        cube=cube_id,
+        before=before,
+        limit=limit,
+        branches=None if steps is None else [b for b, _ in steps],
+        caps=None if steps is None else [c for _, c in steps],
+    )
+    return [RevisionView(**row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class TagView:
+    name: str
+    revision: int
+    created_at: datetime
+
+
+def create_tag(tx: Transaction, cube_id: UUID, name: str, number: int) -> TagView:
+    """Raises `Conflict` when the name is taken: a tag that could move would name nothing."""
+    revision(tx, cube_id, number)
+    row = tx.row(
+        "INSERT INTO revision_tags (tenant_id, cube_id, name, revision) VALUES (:tenant, :cube, :name, :number) "
+        "ON CONFLICT (tenant_id, cube_id, name) DO NOTHING RETURNING name, revision, created_at",
+        cube=cube_id,
+        name=name,
+        number=number,
+    )
+    if row is None:
+        raise Conflict(f"a tag named {name!r} exists already; delete it first to move it")
+    return TagView(**row)
+
+
+def list_tags(tx: Transaction, cube_id: UUID) -> list[TagView]:
+    rows = tx.rows(
+        "SELECT name, revision, created_at FROM revision_tags WHERE tenant_id = :tenant AND cube_id = :cube "
+        "ORDER BY revision, name",
+        cube=cube_id,
+    )
+    return [TagView(**row) for row in rows]
+
+
+def delete_tag(tx: Transaction, cube_id: UUID, name: str) -> None:
+    gone = tx.run(
+        "DELETE FROM revision_tags WHERE tenant_id = :tenant AND cube_id = :cube AND name = :name",
+        cube=cube_id,
+        name=name,
+    )
+    if not gone:
+        raise NotFound(f"this cube has no tag {name!r}")
+
+
+def ancestry(tx: Transaction, cube_id: UUID, number: int) -> set[int]:
+    """Every revision that leads to `number`, itself included, through parents and merges."""
+    rows = tx.rows(
+        "WITH RECURSIVE up AS (SELECT CAST(:number AS integer) AS number UNION "
+        "SELECT p.number FROM up JOIN revisions r ON r.tenant_id = :tenant AND r.cube_id = :cube "
+        "AND r.number = up.number CROSS JOIN LATERAL (VALUES (r.parent), (r.merged_from)) AS p (number) "
+        "WHERE p.number IS NOT NULL) SELECT number FROM up",
+        cube=cube_id,
+        number=number,
+    )
+    return {int(row["number"]) for row in rows}
+
+
+def _as_uuid(reference: str) -> UUID | None:
+    try:
+        return UUID(reference)
+    except ValueError:
+        return None
+
+
+def revision_branch(tx: Transaction, cube_id: UUID, number: int) -> Branch:
+    """The branch a revision was written on, deleted or not."""
+    columns = ", ".join(f"b.{name}" for name in Branch.__dataclass_fields__)
+    row = tx.row(
+        f"SELECT {columns} FROM revisions r JOIN branches b ON b.tenant_id = r.tenant_id AND b.id = r.branch_id "
+        "WHERE r.tenant_id = :tenant AND r.cube_id = :cube AND r.number = :number",
+        cube=cube_id,
+        number=number,
+    )
+    if row is None:
+        raise NotFound(f"this cube has no revision {number}")
+    return Branch(**row)
+
+
+def lineage_of(tx: Transaction, branch: Branch, at: int) -> tuple[tuple[int, int], ...]:
+    """(branch id, last revision seen of it) from a branch down to its root."""
+    bases = {b.id: b for b in list_branches(tx, branch.cube_id, deleted=True)}
+    steps = [(branch.id, at)]
+    while branch.base_branch_id is not None:
+        at = min(at, branch.fork_revision)
+        branch = bases[branch.base_branch_id]
+        steps.append((branch.id, at))
+    return tuple(steps)

@@ -1,0 +1,205 @@
+"""The database: a pool of connections that can become one tenant at a time.
+
+A transaction names its tenant once, in `memos.tenant_id`; row-level security does the rest, also for a query that forgot
+its `WHERE`. The login owns nothing and cannot bypass that.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from pgvector.psycopg import register_vector
+from sqlalchemy import Connection, Engine, RowMapping, TextClause, create_engine, event, text
+from sqlalchemy.pool import QueuePool
+
+from memos.errors import Unauthenticated
+from memos.rules.access import Principal, Scope, hash_key
+from memos.settings import Settings
+
+Parameters = Mapping[str, Any]
+Nudge = Callable[[UUID, UUID, str], None]
+_statements: dict[str, TextClause] = {}
+
+
+class Transaction:
+    """One unit of work as one tenant: everything in it happens, or nothing does."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID, nudge: Nudge | None = None) -> None:
+        self.connection = connection
+        self.tenant_id = tenant_id
+        self._nudge = nudge
+        self._after_commit: list[Callable[[], None]] = []
+
+    def rows(self, sql: str, **parameters: object) -> Sequence[RowMapping]:
+        """All rows. `:tenant` is always bound, so that every query can name it and use its indexes."""
+        return self.connection.execute(_statement(sql), self._bound(parameters)).mappings().all()
+
+    def tuples(self, sql: str, **parameters: object) -> Sequence[Any]:
+        """All rows by position: for answers of hundreds of rows, where looking names up would show."""
+        return self.connection.execute(_statement(sql), self._bound(parameters)).all()
+
+    def row(self, sql: str, **parameters: object) -> RowMapping | None:
+        return self.connection.execute(_statement(sql), self._bound(parameters)).mappings().first()
+
+    def scalar(self, sql: str, **parameters: object) -> Any:
+        return self.connection.execute(_statement(sql), self._bound(parameters)).scalar()
+
+    def run(self, sql: str, **parameters: object) -> int:
+        """Rows touched."""
+        return int(self.connection.execute(_statement(sql), self._bound(parameters)).rowcount)
+
+    def run_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """The same statement for many rows, pipelined by the driver."""
+        self.connection.execute(_statement(sql), list(rows))
+
+    def stream(self, sql: str, **parameters: object) -> Iterator[RowMapping]:
+        """Rows through a server-side cursor, for answers too large to hold."""
+        with self.connection.execution_options(yield_per=STREAM_ROWS).execute(
+            _statement(sql), self._bound(parameters)
+        ) as result:
+            yield from result.mappings()
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Run once the transaction is durable; dropped on rollback. For nudges, never for promises."""
+        self._after_commit.append(action)
+
+    def nudge(self, job_id: UUID, kind: str) -> None:
+        """Tell the workers, once committed, that this job is due."""
+        if (nudge := self._nudge) is not None:
+            self.after_commit(lambda: nudge(self.tenant_id, job_id, kind))
+
+    def _bound(self, parameters: Mapping[str, object]) -> dict[str, object]:
+        return {"tenant": self.tenant_id, **parameters}
+
+    def committed(self) -> None:
+        for action in self._after_commit:
+            action()
+
+
+def _statement(sql: str) -> TextClause:
+    """Parsed once: text() looks for `:names` with a regular expression, which shows on the search path."""
+    statement = _statements.get(sql)
+    if statement is None:
+        if len(_statements) > 2_000:  # composed filters could otherwise grow it without bound
+            _statements.clear()
+        statement = _statements[sql] = text(sql)
+    return statement
+
+
+class Database:
+    """The pool, and the identities that may use it."""
+
+    def __init__(
+        self, url: str, settings: Settings, *, application_name: str = "memos", nudge: Nudge | None = None
+    ) -> None:
+        """`nudge` (tenant id, job id, kind) is called for each job that a committed transaction made due."""
+        self.engine = _engine(url, settings, application_name)
+        self._nudge = nudge
+        self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._key_ttl_s = settings.key_cache_ttl.total_seconds()
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def transaction(self, tenant_id: UUID, *, read_only: bool = False) -> Iterator[Transaction]:
+        """Commit at the end, roll back on any exception. A read sees one snapshot throughout."""
+        with self.engine.connect() as connection:
+            if read_only:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
+            transaction = Transaction(connection, tenant_id, self._nudge)
+            yield transaction
+            connection.commit()
+        transaction.committed()
+
+    def authenticate(self, key: str) -> Principal:
+        """The principal of a key. Remembered for `key_cache_ttl`, so a request costs no extra round trip."""
+        digest = hash_key(key)
+        now = time.monotonic()
+        known = self._known.get(digest)
+        if known and known[0] > now:
+            return known[1]
+        with self.engine.connect() as connection:
+            found = connection.execute(_statement(AUTHENTICATE), {"hash": digest}).mappings().first()
+        if found is None:
+            self._known.pop(digest, None)
+            raise Unauthenticated
+        principal = Principal(
+            tenant_id=found["tenant_id"],
+            tenant_name=found["tenant_name"],
+            operator=found["operator"],
+            key_id=found["key_id"],
+            scopes=frozenset(Scope(s) for s in found["scopes"]),
+            cube_ids=None if found["cube_ids"] is None else frozenset(found["cube_ids"]),
+        )
+        with self._lock:
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[digest] = (now + self._key_ttl_s, principal)
+        return principal
+
+    def forget_key(self, key_id: UUID) -> None:
+        """Revocation takes effect in this process at once."""
+        with self._lock:
+            self._known = {d: kept for d, kept in self._known.items() if kept[1].key_id != key_id}
+
+    def call(self, sql: str, **parameters: object) -> Sequence[RowMapping]:
+        """One of the doors that need no tenant (see migration 0001), in a transaction of its own."""
+        with self.engine.begin() as connection:
+            return connection.execute(_statement(sql), parameters).mappings().all()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+# Enough to hide the round trips, few enough to hold.
+STREAM_ROWS = 500
+
+SET_TENANT = "SELECT set_config('memos.tenant_id', :tenant, true)"
+AUTHENTICATE = "SELECT * FROM memos_authenticate(:hash)"
+
+
+def driver_url(url: str) -> str:
+    """Any PostgreSQL URL, spelled so that SQLAlchemy uses psycopg 3."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", url)
+
+
+def _engine(url: str, settings: Settings, application_name: str) -> Engine:
+    engine = create_engine(
+        driver_url(url),
+        poolclass=QueuePool,
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout_s,
+        pool_recycle=1_800,
+        hide_parameters=True,  # an error's text goes to logs, its parameters are memories
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": 10,
+            "options": " ".join(
+                f"-c {name}={value}"
+                for name, value in {
+                    "statement_timeout": int(settings.statement_timeout_s * 1_000),
+                    "idle_in_transaction_session_timeout": 60_000,
+                    "jit": "off",  # compiling costs more than these queries take
+                    "plan_cache_mode": "force_custom_plan",  # branch and tenant decide which index is right
+                    "hnsw.iterative_scan": "relaxed_order",  # a filter must not empty the answer
+                    "hnsw.ef_search": 100,
+                }.items()
+            ),
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:  # halfvec in and out in binary
+        connection.autocommit = True
+        register_vector(connection)
+        connection.autocommit = False
+
+    return engine

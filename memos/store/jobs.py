@@ -1,0 +1,224 @@
+"""Jobs as rows: a promise made in the writer's transaction, kept by whoever claims it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuid_utils
+
+from memos.errors import Conflict, NotFound
+from memos.store.engine import Database, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    id: UUID
+    cube_id: UUID | None
+    kind: str
+    state: str
+    payload: dict[str, Any]
+    attempts: int
+    run_after: datetime
+    error: dict[str, Any] | None
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    revision: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+_COLUMNS = ", ".join(Job.__dataclass_fields__)
+
+
+def promise(
+    tx: Transaction,
+    kind: str,
+    *,
+    cube_id: UUID | None = None,
+    payload: dict[str, Any] | None = None,
+    dedup_key: str | None = None,
+    delay_s: float = 0,
+) -> UUID:
+    """A job's id. One that waits already under the same kind and `dedup_key` is returned instead of a second one.
+
+    The workers are nudged once the transaction is committed; a job that is to wait is left to the sweeper.
+    """
+    job_id = uuid_utils.uuid7()
+    row = tx.row(
+        "INSERT INTO jobs (tenant_id, id, cube_id, kind, payload, dedup_key, run_after) VALUES (:tenant, :id, :cube, :kind, "
+        "CAST(:payload AS jsonb), :dedup, now() + make_interval(secs => :delay)) "
+        "ON CONFLICT (tenant_id, kind, dedup_key) WHERE state = 'queued' DO UPDATE SET run_after = jobs.run_after "
+        "RETURNING id",
+        id=job_id,
+        cube=cube_id,
+        kind=kind,
+        payload=json.dumps(payload or {}),
+        dedup=dedup_key,
+        delay=delay_s,
+    )
+    found = UUID(str(row["id"])) if row else job_id
+    if delay_s <= 0:
+        tx.nudge(found, kind)
+    return found
+
+
+def promise_after_write(tx: Transaction, cube_id: UUID, branch: str, kind: str, revision: int) -> list[UUID]:
+    """What a write leaves for the workers: moving fresh vectors into the graph, once enough have gathered."""
+    job = promise(tx, "index", cube_id=cube_id, payload={"branch": branch}, dedup_key=f"{cube_id}/{branch}", delay_s=2)
+    return [job]
+
+
+def get(tx: Transaction, job_id: UUID) -> Job:
+    row = tx.row(f"SELECT {_COLUMNS} FROM jobs WHERE tenant_id = :tenant AND id = :id", id=job_id)
+    if row is None:
+        raise NotFound("no such job")
+    return Job(**row)
+
+
+def list_page(
+    tx: Transaction, state: str | None, kind: str | None, limit: int, before: UUID | None, only: list[UUID] | None
+) -> list[Job]:
+    """Newest first."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM jobs WHERE tenant_id = :tenant AND (CAST(:state AS text) IS NULL OR state = :state) "
+        "AND (CAST(:kind AS text) IS NULL OR kind = :kind) AND (CAST(:before AS uuid) IS NULL OR id < :before) "
+        "AND (CAST(:only AS uuid[]) IS NULL OR cube_id = ANY(:only)) "
+        "ORDER BY id DESC LIMIT :limit",
+        state=state,
+        kind=kind,
+        before=before,
+        limit=limit,
+        only=only,
+    )
+    return [Job(**row) for row in rows]
+
+
+def cancel(tx: Transaction, job_id: UUID) -> Job:
+    """The job will not run, or, while it runs, will not save anything more. Raises `Conflict` once it has ended."""
+    done = tx.run(
+        "UPDATE jobs SET state = 'cancelled', finished_at = now(), lease_until = NULL "
+        "WHERE tenant_id = :tenant AND id = :id AND state IN ('queued', 'running')",
+        id=job_id,
+    )
+    job = get(tx, job_id)
+    if not done and job.state != "cancelled":
+        raise Conflict(f"the job has {job.state}; only a queued or running job can be cancelled")
+    return job
+
+
+def retry(tx: Transaction, job_id: UUID) -> Job:
+    """A failed or cancelled job waits again, with its attempts forgiven."""
+    done = tx.run(
+        "UPDATE jobs SET state = 'queued', attempts = 0, error = NULL, finished_at = NULL, run_after = now(), dedup_key = NULL "
+        "WHERE tenant_id = :tenant AND id = :id AND state IN ('failed', 'cancelled')",
+        id=job_id,
+    )
+    job = get(tx, job_id)
+    if not done and job.state != "queued":
+        raise Conflict(f"the job is {job.state}; only a failed or cancelled job can be retried")
+    tx.nudge(job.id, job.kind)
+    return job
+
+
+# ---------------------------------------------------------------- for the workers
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job that somebody should run now: its time has come, or its worker has died."""
+
+    tenant_id: UUID
+    job_id: UUID
+    kind: str
+
+
+def due(database: Database, most: int) -> list[Due]:
+    """Up to `most` due jobs of all tenants, each tenant's oldest first, taking turns."""
+    return [Due(**row) for row in database.call("SELECT tenant_id, job_id, kind FROM memos_due_jobs(:most)", most=most)]
+
+
+def tenant_ids(database: Database) -> list[UUID]:
+    """Every tenant, for work that is done for each in turn."""
+    return [row["tenant_id"] for row in database.call("SELECT tenant_id FROM memos_tenant_ids()")]
+
+
+def claim(tx: Transaction, job_id: UUID, lease_s: float) -> Job | None:
+    """Take a due job, or None when somebody else has it or it is not due. The lease makes a dead worker's job due again."""
+    row = tx.row(
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = now(), "
+        "lease_until = now() + make_interval(secs => :lease) WHERE tenant_id = :tenant AND id = ("
+        "  SELECT id FROM jobs WHERE tenant_id = :tenant AND id = :id AND ((state = 'queued' AND run_after <= now()) "
+        f"  OR (state = 'running' AND lease_until <= now())) FOR UPDATE SKIP LOCKED) RETURNING {_COLUMNS}",
+        id=job_id,
+        lease=lease_s,
+    )
+    return None if row is None else Job(**row)
+
+
+# Who claimed a job holds it while it runs and nobody else has claimed it since; the time of the claim tells (a number of
+# attempts would not: a retry forgives them). Every statement below asks for that, so one who lost the job (cancelled, or
+# thought dead) cannot end it, and what it would save can be rolled back.
+_OURS = "WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND started_at = :claimed"
+
+
+def held(tx: Transaction, job: Job, *, lock: bool = False) -> bool:
+    """Whether the claim still stands. With `lock` it stands until the transaction ends."""
+    suffix = " FOR UPDATE" if lock else ""
+    return tx.row(f"SELECT 1 AS ours FROM jobs {_OURS}{suffix}", id=job.id, claimed=job.started_at) is not None
+
+
+def renew(tx: Transaction, job: Job, lease_s: float, progress: dict[str, Any] | None) -> bool:
+    """Extend the lease and note the progress; whether the claim still stands."""
+    return bool(
+        tx.run(
+            "UPDATE jobs SET lease_until = now() + make_interval(secs => :lease), "
+            f"progress = coalesce(CAST(:progress AS jsonb), progress) {_OURS}",
+            id=job.id,
+            claimed=job.started_at,
+            lease=lease_s,
+            progress=None if progress is None else json.dumps(progress),
+        )
+    )
+
+
+def succeed(tx: Transaction, job: Job, result: dict[str, Any], revision: int | None = None) -> bool:
+    """Whether the claim still stood."""
+    return bool(
+        tx.run(
+            "UPDATE jobs SET state = 'succeeded', result = CAST(:result AS jsonb), revision = :revision, error = NULL, "
+            f"finished_at = now(), lease_until = NULL {_OURS}",
+            id=job.id,
+            claimed=job.started_at,
+            result=json.dumps(result),
+            revision=revision,
+        )
+    )
+
+
+def fail(tx: Transaction, job: Job, error: dict[str, Any], retry_in_s: float | None) -> bool:
+    """Back into the queue after `retry_in_s`, or for good when that is None; whether the claim still stood."""
+    return bool(
+        tx.run(
+            "UPDATE jobs SET state = CASE WHEN CAST(:again AS double precision) IS NULL THEN 'failed' ELSE 'queued' END, "
+            "error = CAST(:error AS jsonb), lease_until = NULL, dedup_key = NULL, "
+            "run_after = now() + make_interval(secs => coalesce(CAST(:again AS double precision), 0)), "
+            f"finished_at = CASE WHEN CAST(:again AS double precision) IS NULL THEN now() END {_OURS}",
+            id=job.id,
+            claimed=job.started_at,
+            error=json.dumps(error),
+            again=retry_in_s,
+        )
+    )
+
+
+def purge(tx: Transaction, before: datetime) -> int:
+    """Forget jobs that ended well, or were cancelled, before that time. Failed ones stay until someone has looked."""
+    return tx.run(
+        "DELETE FROM jobs WHERE tenant_id = :tenant AND state IN ('succeeded', 'cancelled') AND finished_at < :before",
+        before=before,
+    )

@@ -1,0 +1,388 @@
+"""Writing one revision: collect changes, then write them, the chain and the indexes of the present in one go.
+
+Whoever begins a revision holds the cube's row until the transaction ends, so numbers have no gaps and every parent is
+known. All callers (writes, edits, rollback, merge, the workers' jobs) go through here; nothing else writes versions.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+import uuid_utils.compat as uuid_utils
+from pgvector import HalfVector
+
+from memos.errors import NotFound
+from memos.rules.header import Draft, sha256
+from memos.rules.versioning import (
+    GENESIS,
+    SALT_BYTES,
+    Closed,
+    Opened,
+    changes_digest,
+    commitment,
+    fingerprint,
+    revision_hash,
+)
+from memos.store import cubes, memories, present, provenance
+from memos.store.cubes import Branch, Cube, View
+from memos.store.engine import Transaction
+from memos.store.memories import Version
+from memos.store.provenance import Link, Origins
+
+TOMBSTONE = "tombstone"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What is computed from a text outside the transaction. The vector is float32 of the embedder's width."""
+
+    embedding: np.ndarray
+    terms: dict[str, int]
+    tokens: int
+
+
+@dataclass(slots=True)
+class _Change:
+    memory_id: UUID
+    before: Version | None
+    draft: Draft | None
+    encoded: Encoded | None
+    content_id: int | None
+    text_sha256: bytes
+    fresh: bool
+    stated: int | None = None
+    links: tuple[Link, ...] | None = None
+    version_id: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """What a revision came to. `number` is the branch's head, unchanged when there was nothing to write."""
+
+    number: int
+    written: bool
+    versions: dict[UUID, int]
+
+
+class RevisionWriter:
+    """Collects the changes of one revision of one branch. `finish` writes them; without it nothing happens."""
+
+    def __init__(self, tx: Transaction, cube_ref: str, branch_name: str, *, now: datetime) -> None:
+        self.tx = tx
+        self.cube: Cube = cubes.find(tx, cube_ref, lock=True)
+        # Clocks of several processes differ a little; along one history time only goes forward.
+        self.now = max(now, cubes.last_written_at(tx, self.cube) or now)
+        self.branch: Branch = cubes.find_branch(tx, self.cube.id, branch_name)
+        self._changes: dict[UUID, _Change] = {}
+
+    @property
+    def view(self) -> View:
+        """The branch as it is before this revision."""
+        return cubes.view(self.tx, str(self.cube.id), self.branch.name)
+
+    def add(self, draft: Draft, encoded: Encoded, memory_id: UUID | None = None, links: Sequence[Link] = ()) -> UUID:
+        """A memory this branch does not show yet. `memory_id` brings back one known elsewhere or earlier."""
+        fresh = memory_id is None
+        memory_id = memory_id or uuid_utils.uuid7()
+        self._changes[memory_id] = _Change(
+            memory_id, None, draft, encoded, None, sha256(draft.text), fresh, links=tuple(links)
+        )
+        return memory_id
+
+    def change(
+        self, before: Version, draft: Draft, encoded: Encoded | None = None, links: Sequence[Link] | None = None
+    ) -> None:
+        """A new version. Without `encoded` the text is that of `before`, and so are its sources unless the draft names
+        its own, and its links unless some are given."""
+        self._changes[before.memory_id] = _Change(
+            before.memory_id,
+            before,
+            draft,
+            encoded,
+            None if encoded else before.content_id,
+            sha256(draft.text),
+            fresh=False,
+            stated=None if encoded else before.version,
+            links=None if links is None else tuple(links),
+        )
+
+    def restate(self, before: Version | None, earlier: Version, action: str) -> None:
+        """Write an earlier or another branch's state again, sharing its content."""
+        draft = replace(earlier.draft(), action=action)
+        self._changes[earlier.memory_id] = _Change(
+            earlier.memory_id,
+            before,
+            draft,
+            None,
+            earlier.content_id,
+            sha256(draft.text),
+            fresh=False,
+            stated=earlier.version,
+        )
+
+    def remove(self, before: Version) -> None:
+        """Make the branch not show the memory; its history stays."""
+        self._changes[before.memory_id] = _Change(before.memory_id, before, None, None, None, b"", fresh=False)
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def finish(
+        self,
+        *,
+        kind: str,
+        author: UUID | None,
+        reason: str,
+        merged_from: int | None = None,
+        even_if_empty: bool = False,
+    ) -> Revised:
+        """Write everything, or nothing when there is nothing to write (`even_if_empty` still makes a revision)."""
+        if not self._changes and not even_if_empty:
+            return Revised(self.branch.head_revision, written=False, versions={})
+        changes = list(self._changes.values())
+        number = self.cube.last_revision + 1
+        self._number(changes)
+        closed = self._close(changes, number)
+        opened = self._open(changes, number)
+        self._insert_revision(number, opened, closed, changes, kind, author, reason, merged_from)
+        self.tx.run(
+            "UPDATE cubes SET last_revision = :number WHERE tenant_id = :tenant AND id = :cube",
+            number=number,
+            cube=self.cube.id,
+        )
+        present.apply(
+            self.tx,
+            self.branch,
+            number,
+            leave=[c.before for c in changes if c.before and c.before.branch_id == self.branch.id],
+            enter=[c.version_id for c in changes if c.draft and c.draft.state in present.RECALLABLE],
+        )
+        return Revised(number, written=True, versions={c.memory_id: c.version for c in changes if c.draft})
+
+    # ------------------------------------------------------------ steps of finish, in order
+
+    def _number(self, changes: Sequence[_Change]) -> None:
+        """Give every change its version number and ids; removals that must hide an inherited row become tombstones."""
+        hidden = self._inherited([c.memory_id for c in changes if c.draft is None])
+        for change in changes:
+            if change.draft is None and change.memory_id in hidden:
+                below = hidden[change.memory_id]
+                change.draft = replace(below.draft(), text="", action=TOMBSTONE)
+        writing = [c for c in changes if c.draft]
+        fresh = [c for c in writing if c.fresh]
+        if fresh:
+            self.tx.run(
+                "INSERT INTO memories (tenant_id, cube_id, id, last_version, created_at) "
+                "SELECT :tenant, :cube, id, 1, :now FROM unnest(CAST(:ids AS uuid[])) AS id",
+                cube=self.cube.id,
+                ids=[c.memory_id for c in fresh],
+                now=self.now,
+            )
+        numbers = {c.memory_id: 1 for c in fresh}
+        if known := [c.memory_id for c in writing if not c.fresh]:
+            rows = self.tx.rows(
+                "UPDATE memories SET last_version = last_version + 1 WHERE tenant_id = :tenant AND cube_id = :cube "
+                "AND id = ANY(:ids) RETURNING id, last_version",
+                cube=self.cube.id,
+                ids=known,
+            )
+            numbers |= {row["id"]: row["last_version"] for row in rows}
+        if len(numbers) != len(writing):
+            raise NotFound("no such memory")
+        ids = self._sequence("memory_versions", len(writing))
+        for change, version_id in zip(writing, ids, strict=True):
+            change.version_id, change.version = version_id, numbers[change.memory_id]
+
+    def _inherited(self, memory_ids: list[UUID]) -> dict[UUID, Version]:
+        """What the base branches would show of these memories if this branch said nothing."""
+        below = self.view.lineage[1:]
+        if not below or not memory_ids:
+            return {}
+        return memories.get_many(self.tx, replace(self.view, lineage=below, at=-1), memory_ids)
+
+    def _open(self, changes: Sequence[_Change], number: int) -> list[Opened]:
+        writing = [c for c in changes if c.draft]
+        self._insert_contents([c for c in writing if c.encoded])
+        records, opened, origins = [], [], []
+        for change in writing:
+            draft = change.draft
+            assert draft is not None  # noqa: S101 - selected above
+            tombstone = draft.action == TOMBSTONE
+            mark = fingerprint(draft, change.text_sha256)
+            salt = secrets.token_bytes(SALT_BYTES)
+            sealed = commitment(salt, mark, draft.created_at, draft.ordinal)
+            opened.append(Opened(change.memory_id, change.version, sealed))
+            records.append(_record(change, draft, tombstone, mark, salt, sealed))
+            if not tombstone:
+                origins.append(
+                    Origins(change.memory_id, change.version, draft.sources, change.links, stated=change.stated)
+                )
+        if records:
+            self.tx.run(INSERT_VERSIONS, cube=self.cube.id, branch=self.branch.id, number=number, now=self.now,
+                        records=json.dumps(records))  # fmt: skip
+        provenance.write(self.tx, self.cube.id, origins)
+        return opened
+
+    def _insert_contents(self, changes: Sequence[_Change]) -> None:
+        if not changes:
+            return
+        rows = []
+        for change, content_id in zip(changes, self._sequence("contents", len(changes)), strict=True):
+            change.content_id = content_id
+            assert change.draft is not None and change.encoded is not None  # noqa: S101, PT018 - selected by the caller
+            encoded = change.encoded
+            rows.append(
+                {
+                    "tenant": self.tx.tenant_id,
+                    "id": content_id,
+                    "cube": self.cube.id,
+                    "memory": change.memory_id,
+                    "text": change.draft.text,
+                    "sha256": change.text_sha256,
+                    "embedding": HalfVector(encoded.embedding),
+                    "terms": list(encoded.terms),
+                    "counts": [min(n, 32_767) for n in encoded.terms.values()],
+                    "length": sum(encoded.terms.values()),
+                    "tokens": encoded.tokens,
+                }
+            )
+        self.tx.run_many(INSERT_CONTENTS, rows)
+
+    def _close(self, changes: Sequence[_Change], number: int) -> list[Closed]:
+        ending = [c.before for c in changes if c.before and c.before.branch_id == self.branch.id]
+        if ending:
+            self.tx.run(
+                "UPDATE memory_versions SET to_revision = :number WHERE tenant_id = :tenant AND id = ANY(:ids) "
+                "AND to_revision IS NULL",
+                number=number,
+                ids=[v.id for v in ending],
+            )
+        return [Closed(v.memory_id, v.version) for v in ending]
+
+    def _insert_revision(
+        self,
+        number: int,
+        opened: Sequence[Opened],
+        closed: Sequence[Closed],
+        changes: Sequence[_Change],
+        kind: str,
+        author: UUID | None,
+        reason: str,
+        merged_from: int | None,
+    ) -> None:
+        parent = self.branch.head_revision or None
+        parent_hash = GENESIS
+        if parent:
+            parent_hash = bytes.fromhex(cubes.revision(self.tx, self.cube.id, parent).hash)
+        digest = changes_digest(opened, closed)
+        written = [c for c in changes if c.draft and c.draft.action != TOMBSTONE]
+        self.tx.run(
+            "INSERT INTO revisions (tenant_id, cube_id, number, branch_id, parent, merged_from, kind, author, reason, "
+            "created_at, added, changed, removed, changes, hash) VALUES (:tenant, :cube, :number, :branch, :parent, "
+            ":merged_from, :kind, :author, :reason, :now, :added, :changed, :removed, :changes, :hash)",
+            cube=self.cube.id,
+            number=number,
+            branch=self.branch.id,
+            parent=parent,
+            merged_from=merged_from,
+            kind=kind,
+            author=author,
+            reason=reason,
+            now=self.now,
+            added=sum(c.before is None for c in written),
+            changed=sum(c.before is not None for c in written),
+            removed=len(changes) - len(written),
+            changes=digest,
+            hash=revision_hash(
+                parent_hash=parent_hash,
+                number=number,
+                branch=self.branch.name,
+                kind=kind,
+                merged_from=merged_from,
+                author=author,
+                reason=reason,
+                created_at=self.now,
+                changes=digest,
+            ),
+        )
+
+    def _sequence(self, table: str, n: int) -> list[int]:
+        """`n` fresh ids, so that rows of several tables can name one another before any is written."""
+        if not n:
+            return []
+        rows = self.tx.rows(
+            "SELECT nextval(pg_get_serial_sequence(:table, 'id')) AS id FROM generate_series(1, :n)", table=table, n=n
+        )
+        return [row["id"] for row in rows]
+
+
+def _record(
+    change: _Change, draft: Draft, tombstone: bool, mark: bytes, salt: bytes, sealed: bytes
+) -> dict[str, object]:
+    return {
+        "id": change.version_id,
+        "memory_id": str(change.memory_id),
+        "version": change.version,
+        "tombstone": tombstone,
+        "state": draft.state,
+        "kind": draft.kind,
+        "content_id": None if tombstone else change.content_id,
+        "dedup_key": _hex(draft.dedup_key),
+        "external_id": draft.external_id,
+        "session_id": draft.session_id,
+        "ordinal": draft.ordinal,
+        "role": draft.role,
+        "name": draft.name,
+        "title": draft.title,
+        "source": draft.source,
+        "created_at": draft.created_at.isoformat(),
+        "valid_from": draft.valid_from and draft.valid_from.isoformat(),
+        "valid_to": draft.valid_to and draft.valid_to.isoformat(),
+        "expires_at": draft.expires_at and draft.expires_at.isoformat(),
+        "priority": draft.priority,
+        "sensitivity": draft.sensitivity,
+        "trust": draft.trust,
+        "origin": draft.origin,
+        "tags": list(draft.tags),
+        "metadata": dict(draft.metadata),
+        "merged_into": draft.merged_into and str(draft.merged_into),
+        "action": draft.action,
+        "previous_id": change.before and change.before.id,
+        "state_before": draft.state_before,
+        "fingerprint": _hex(mark),
+        "salt": _hex(salt),
+        "commitment": _hex(sealed),
+    }
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else "\\x" + value.hex()
+
+
+# One JSON document carries any number of rows with their arrays; the column list is the record's.
+_TYPES = {
+    "id": "bigint", "memory_id": "uuid", "version": "integer", "tombstone": "boolean", "state": "text", "kind": "text",
+    "content_id": "bigint", "dedup_key": "bytea", "external_id": "text", "session_id": "text", "ordinal": "integer",
+    "role": "text", "name": "text", "title": "text", "source": "text", "created_at": "timestamptz",
+    "valid_from": "timestamptz", "valid_to": "timestamptz", "expires_at": "timestamptz", "priority": "real",
+    "sensitivity": "text", "trust": "real", "origin": "text", "tags": "text[]", "metadata": "jsonb",
+    "merged_into": "uuid", "action": "text", "previous_id": "bigint", "state_before": "text", "fingerprint": "bytea",
+    "salt": "bytea", "commitment": "bytea",
+}  # fmt: skip
+INSERT_VERSIONS = (
+    f"INSERT INTO memory_versions (tenant_id, cube_id, branch_id, from_revision, recorded_at, {', '.join(_TYPES)}) "
+    f"SELECT :tenant, :cube, :branch, :number, :now, {', '.join('r.' + name for name in _TYPES)} "
+    f"FROM jsonb_to_recordset(CAST(:records AS jsonb)) AS r ({', '.join(f'{n} {t}' for n, t in _TYPES.items())})"
+)
+INSERT_CONTENTS = (
+    "INSERT INTO contents (tenant_id, id, cube_id, memory_id, text, sha256, embedding, terms, counts, length, "
+    "tokens) VALUES (:tenant, :id, :cube, :memory, :text, :sha256, :embedding, :terms, "
+    ":counts, :length, :tokens)"
+)

@@ -1,0 +1,1 @@
+"""Alembic migrations. Each must run while the previous release still serves."""
