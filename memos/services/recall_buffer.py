@@ -1,0 +1,77 @@
+"""Counts of what was recalled, gathered in memory and written in batches.
+
+A search must not wait for bookkeeping, and bookkeeping must not write once per search. A crash loses at most a flush
+interval of counts: statistics, never memories.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from memos.store import usage
+from memos.store.engine import Database
+
+FLUSH_INTERVAL_S = 2.0
+# Past this many memories the oldest batch is dropped rather than memory grown: the database is away for long.
+MOST_BUFFERED = 100_000
+
+log = structlog.get_logger(__name__)
+
+
+class RecallBuffer:
+    """Thread-safe. `start` runs a flusher; without it, call `flush` yourself."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[UUID, UUID], dict[UUID, int]] = {}
+        self._latest: datetime | None = None
+        self._size = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def count(self, tenant_id: UUID, cube_id: UUID, memory_id: UUID, moment: datetime) -> None:
+        with self._lock:
+            if self._size >= MOST_BUFFERED:
+                self._counts, self._size = {}, 0
+                log.warning("recall_counts_dropped", memories=MOST_BUFFERED)
+            self._counts.setdefault((tenant_id, cube_id), defaultdict(int))[memory_id] += 1
+            self._latest = moment if self._latest is None else max(self._latest, moment)
+            self._size += 1
+
+    def flush(self) -> None:
+        """Write what was counted; on a database error it is kept for the next time."""
+        with self._lock:
+            counts, latest = self._counts, self._latest
+            self._counts, self._latest, self._size = {}, None, 0
+        if latest is None:
+            return
+        for (tenant_id, cube_id), recalled in counts.items():
+            with self._database.transaction(tenant_id) as tx:
+                usage.recalled(tx, cube_id, recalled, latest)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="recall-buffer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        self._attempt()
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_INTERVAL_S):
+            self._attempt()
+
+    def _attempt(self) -> None:
+        try:
+            self.flush()
+        except SQLAlchemyError as error:
+            log.warning("recall_counts_lost", error=type(error).__name__)
