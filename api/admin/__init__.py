@@ -1,0 +1,1 @@
+"""The operator's endpoints; every one takes the `admin` scope."""

@@ -1,0 +1,83 @@
+"""What surrounds every request: an id, a log line, a measurement, and an answer to the unforeseen.
+
+One plain ASGI layer, because each layer costs every search. The log line names no memory content: neither the body nor
+the query string, which may hold session ids and tags.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+import structlog
+import uuid_utils
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.metrics import Metrics
+from api.problems import unexpected
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+log = structlog.get_logger("memos.access")
+
+
+class Envelope:
+    """Outermost of our layers; the app inside sees `scope["request_id"]`."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+        echo = (b"x-request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), echo]
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - the last edge: the caller gets an answer, the log the traceback
+            response = unexpected(error, request_id)
+            if status == 0:
+                await response(scope, receive, send_with_id)
+        finally:
+            self.metrics.in_flight.dec()
+            self._account(scope, status or 499, time.perf_counter() - started)  # 499: the caller hung up
+
+    def _account(self, scope: Scope, status: int, elapsed_s: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.observe(method, route, status, elapsed_s)
+        call = scope.get("call")
+        log.info(
+            "request",
+            method=method,
+            route=route,
+            path=scope["path"] if route != "unmatched" else None,
+            status=status,
+            took_ms=round(elapsed_s * 1_000, 2),
+            tenant=str(call.who.tenant_id) if call else None,
+            key=str(call.who.key_id) if call else None,
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id when it is fit for a header and a log, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return str(uuid_utils.uuid7())

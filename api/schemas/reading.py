@@ -1,0 +1,154 @@
+"""Search on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.base import Input, Output, example
+from api.schemas.fields import FilterObject, Flag, Moment, PageSize, Reference, Text, Time
+from api.schemas.limits import MAX_CUBES
+from memos.rules.header import Kind
+
+HIT = {
+    "memory_id": "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c13",
+    "version": 1,
+    "kind": "turn",
+    "content": "I moved to Lisbon in March.",
+    "score": 0.83,
+    "state": "activated",
+    "valid_from": None,
+    "valid_to": None,
+    "source": {
+        "session_id": "chat-7",
+        "external_id": "chat-7:3",
+        "created_at": "2026-08-01T09:30:00Z",
+        "role": "user",
+        "name": "Ana",
+        "title": None,
+    },
+    "sources": [],
+    "cube": "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c11",
+    "tags": [],
+    "metadata": {},
+    "why": {"dense": 0.41, "lexical": 0.42},
+}
+ROUTE = {
+    "granularities": ["turn", "passage", "fact"],
+    "channels": ["dense", "lexical"],
+    "budget": "mid",
+    "reason": "every channel of this version was asked",
+    "confidence": 1.0,
+    "runner_up": None,
+}
+
+
+class SearchIn(Input):
+    """A question to one cube's memory."""
+
+    model_config = example(
+        query="Where does Ana live now?",
+        limit=5,
+        filter={"and": [{"kind": {"in": ["turn", "fact"]}}, {"created_at": {"gte": "2026-01-01T00:00:00Z"}}]},
+        explain=True,
+    )
+
+    query: Text
+    limit: Annotated[PageSize, Field(strict=True)] = 10
+    granularity: Literal["auto"] | Kind | Annotated[list[Kind], Field(min_length=1, max_length=len(Kind))] = "auto"
+    filter: FilterObject | None = None
+    budget: Literal["auto", "low", "mid", "high"] = "auto"
+    """How much work the question is worth."""
+    branch: Reference = "main"
+    at: Moment | None = None
+    """Read the past: a revision, a tag or a time."""
+    as_of: Time | None = None
+    """What was true in the world then."""
+    now: Time | None = None
+    """The asker's clock, for words like "yesterday"."""
+    explain: Flag = False
+
+
+class SearchAllIn(SearchIn):
+    """A question to several cubes at once."""
+
+    model_config = example(query="Where does Ana live now?", cubes=["travel-agent", "family"])
+
+    cubes: Annotated[list[Reference], Field(min_length=1, max_length=MAX_CUBES)]
+
+
+class HitSourceOut(Output):
+    """Where a found memory was said."""
+
+    model_config = example(
+        session_id="chat-7",
+        external_id="chat-7:3",
+        created_at="2026-08-01T09:30:00Z",
+        role="user",
+        name="Ana",
+        title=None,
+    )
+
+    session_id: str | None
+    external_id: str | None
+    created_at: Time
+    role: str | None
+    name: str | None
+    title: str | None
+
+
+class HitOut(Output):
+    """A found memory."""
+
+    model_config = example(**HIT)
+
+    memory_id: UUID
+    version: int
+    kind: str
+    content: str
+    score: float
+    state: str
+    valid_from: Time | None
+    valid_to: Time | None
+    source: HitSourceOut
+    sources: list[UUID]
+    """The memories a derived one was made from."""
+    cube: UUID
+    tags: list[str]
+    metadata: dict[str, Any]
+    why: dict[str, Any] | None
+    """With `explain`: what each channel added to the score."""
+
+
+class RouteOut(Output):
+    """What was done to answer."""
+
+    model_config = example(**ROUTE)
+
+    granularities: list[str]
+    channels: list[str]
+    budget: str
+    reason: str
+    confidence: float
+    runner_up: str | None
+
+
+class SearchOut(Output):
+    """The few memories that matter, best first, and how they were found."""
+
+    model_config = example(
+        items=[HIT],
+        route=ROUTE,
+        trace_id="019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c15",
+        took_ms=11.4,
+        revisions={"019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c11": 12},
+    )
+
+    items: list[HitOut]
+    route: RouteOut
+    trace_id: UUID
+    took_ms: float
+    revisions: dict[str, int]
+    """The revision of each cube that was read."""
