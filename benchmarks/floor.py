@@ -1,0 +1,133 @@
+"""The floor: what any service would have to do at least, measured beside it on the same rows.
+
+Embed the query in this process with the service's own embedder, then ask PostgreSQL one HNSW query on the
+table the service searches, over a connection of our own. The same connection tells the recall of that index:
+its answer against an exact scan of the same rows, with and without a filter.
+
+The SQL below is the only place in the benchmarks that knows the service's tables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+
+from benchmarks.server import Service
+from memos.encoders.embedder import Embedder
+
+# Where the present of a cube lives: rows of its main branch in `heads`.
+BRANCH_SQL = """
+    SELECT tenant_id, id FROM branches WHERE cube_id = %(cube)s AND name = 'main' AND deleted_at IS NULL
+"""
+COUNT_SQL = """
+    SELECT count(*), count(*) FILTER (WHERE indexed) FROM heads
+    WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s
+"""
+# The HNSW index is partial (`WHERE indexed`), so only a query that says so can use it.
+FLOOR_SQL = """
+    SELECT memory_id FROM heads WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s AND indexed
+    ORDER BY embedding <=> %(vector)s LIMIT %(limit)s
+"""
+# The same without the graph: what a cube that the service scans exactly is compared with.
+SCAN_SQL = """
+    SELECT memory_id FROM heads WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s
+    ORDER BY embedding <=> %(vector)s LIMIT %(limit)s
+"""
+# Put in before ORDER BY by the filtered variants; `topic` is metadata of the synthetic corpus.
+FILTER_SQL = """
+    AND EXISTS (SELECT FROM memory_versions v WHERE v.tenant_id = heads.tenant_id AND v.id = heads.version_id
+                AND v.metadata ->> 'topic' = %(topic)s)
+"""
+# How the service sets its searches up; an index is only as good as its settings.
+SESSION_SQL = ("SET hnsw.ef_search = 100", "SET hnsw.iterative_scan = relaxed_order")
+# A sort over all rows of the branch is exact; plain index scans are what HNSW answers through.
+EXACT_SQL = ("SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off")
+SETTLE_SQL = "VACUUM (ANALYZE)"
+
+LIMIT = 10
+
+
+class Floor:
+    """Floor searches of one cube; as many as wanted share a database connection and an embedder."""
+
+    def __init__(self, connection: psycopg.Connection[Any], embedder: Embedder, tenant: UUID, branch: int) -> None:
+        self._connection = connection
+        self._embedder = embedder
+        self._scope = {"tenant": tenant, "branch": branch}
+        self.rows, self.indexed = self._count()
+
+    @classmethod
+    def of_cube(cls, connection: psycopg.Connection[Any], embedder: Embedder, cube_id: str) -> Self:
+        """LookupError when the database does not hold the cube."""
+        found = connection.execute(BRANCH_SQL, {"cube": UUID(cube_id)}).fetchone()
+        if found is None:
+            raise LookupError(f"the database holds no cube {cube_id}: is it the one the service uses?")
+        return cls(connection, embedder, *found)
+
+    @property
+    def description(self) -> str:
+        if self.indexed:
+            return f"one HNSW query; {self.indexed} of {self.rows} rows are in the graph"
+        return f"one exact scan, because none of the {self.rows} rows is in the graph"
+
+    def search(self, query: str) -> list[str]:
+        """What is timed: embed, one query, the ids of the nearest."""
+        return self._run(FLOOR_SQL if self.indexed else SCAN_SQL, self._embedder.embed([query])[0])
+
+    def recall(self, query: str, *, topic: str | None = None) -> float:
+        """The share of the exact nearest that the index returns; with `topic`, among memories of it."""
+        vector = self._embedder.embed([query])[0]
+        exact_sql, index_sql = SCAN_SQL, FLOOR_SQL if self.indexed else SCAN_SQL
+        if topic is not None:
+            exact_sql, index_sql = (_filtered(sql) for sql in (exact_sql, index_sql))
+        with self._connection.transaction():
+            for setting in EXACT_SQL:
+                self._connection.execute(setting)
+            exact = self._run(exact_sql, vector, topic)
+        found = self._run(index_sql, vector, topic)
+        return len(set(exact) & set(found)) / len(exact) if exact else 1.0
+
+    def _run(self, sql: str, vector: NDArray[np.float32], topic: str | None = None) -> list[str]:
+        parameters = {**self._scope, "vector": HalfVector(vector), "limit": LIMIT, "topic": topic}
+        return [str(row[0]) for row in self._connection.execute(sql.encode(), parameters)]
+
+    def _count(self) -> tuple[int, int]:
+        row = self._connection.execute(COUNT_SQL, self._scope).fetchone()
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def connect(database_url: str) -> psycopg.Connection[Any]:
+    """A connection set up as the service sets up its own; the role must see every tenant's rows."""
+    connection = psycopg.connect(database_url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True)
+    register_vector(connection)
+    for setting in SESSION_SQL:
+        connection.execute(setting.encode())
+    return connection
+
+
+def database_url(service: Service, given: str | None) -> str | None:
+    """The one named, or the one of the embedded server that this run started; None when nobody knows."""
+    named = given or os.environ.get("MEMOS_BENCH_DATABASE_URL")
+    if named or service.data_dir is None:
+        return named
+    state = service.data_dir / "postgres" / "state.json"
+    return embedded_url(state) if state.exists() else None
+
+
+def embedded_url(state_file: Path) -> str:
+    """The owner's login to the embedded PostgreSQL, from what its launcher remembers (see memos/embedded)."""
+    state = json.loads(state_file.read_text())
+    return f"postgresql://memos:{state['password']}@127.0.0.1:{state['port']}/memos"
+
+
+def _filtered(sql: str) -> str:
+    return sql.replace("ORDER BY", f"{FILTER_SQL} ORDER BY")
