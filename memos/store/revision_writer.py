@@ -87,14 +87,22 @@ class RevisionWriter:
         """The branch as it is before this revision."""
         return cubes.view(self.tx, str(self.cube.id), self.branch.name)
 
-    def add(self, draft: Draft, encoded: Encoded, memory_id: UUID | None = None, links: Sequence[Link] = ()) -> UUID:
-        """A memory this branch does not show yet. `memory_id` brings back one known elsewhere or earlier."""
-        fresh = memory_id is None
-        memory_id = memory_id or uuid_utils.uuid7()
-        self._changes[memory_id] = _Change(
-            memory_id, None, draft, encoded, None, sha256(draft.text), fresh, links=tuple(links)
+    def add(
+        self,
+        draft: Draft,
+        encoded: Encoded,
+        memory_id: UUID | None = None,
+        *,
+        new_id: UUID | None = None,
+        links: Sequence[Link] = (),
+    ) -> UUID:
+        """A memory this branch does not show yet. `memory_id` brings back one known elsewhere or earlier; `new_id` is
+        the id of one nobody knows, for callers that must name it before it is written."""
+        chosen = memory_id or new_id or uuid_utils.uuid7()
+        self._changes[chosen] = _Change(
+            chosen, None, draft, encoded, None, sha256(draft.text), memory_id is None, links=tuple(links)
         )
-        return memory_id
+        return chosen
 
     def change(
         self, before: Version, draft: Draft, encoded: Encoded | None = None, links: Sequence[Link] | None = None
@@ -256,15 +264,32 @@ class RevisionWriter:
         self.tx.run_many(INSERT_CONTENTS, rows)
 
     def _close(self, changes: Sequence[_Change], number: int) -> list[Closed]:
-        ending = [c.before for c in changes if c.before and c.before.branch_id == self.branch.id]
+        ending = {c.before.id: (c.memory_id, c.before.version) for c in changes if c.before and self._owns(c.before)}
+        hidden = [c.memory_id for c in changes if not c.fresh and not (c.before and self._owns(c.before))]
+        ending |= self._tombstones(hidden)
         if ending:
             self.tx.run(
                 "UPDATE memory_versions SET to_revision = :number WHERE tenant_id = :tenant AND id = ANY(:ids) "
                 "AND to_revision IS NULL",
                 number=number,
-                ids=[v.id for v in ending],
+                ids=list(ending),
             )
-        return [Closed(v.memory_id, v.version) for v in ending]
+        return [Closed(memory_id, version) for memory_id, version in ending.values()]
+
+    def _owns(self, version: Version) -> bool:
+        return version.branch_id == self.branch.id
+
+    def _tombstones(self, memory_ids: list[UUID]) -> dict[int, tuple[UUID, int]]:
+        """Rows by which this branch hides these memories: they end when the memory is shown again."""
+        if self.branch.base_branch_id is None or not memory_ids:
+            return {}
+        rows = self.tx.rows(
+            "SELECT id, memory_id, version FROM memory_versions WHERE tenant_id = :tenant AND branch_id = :branch "
+            "AND memory_id = ANY(:ids) AND to_revision IS NULL AND tombstone",
+            branch=self.branch.id,
+            ids=memory_ids,
+        )
+        return {row["id"]: (row["memory_id"], row["version"]) for row in rows}
 
     def _insert_revision(
         self,
