@@ -17,7 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MEMOS_", extra="ignore", frozen=True, populate_by_name=True)
 
     # -- Servers. What is not named here is started from wheels in `data_dir`.
-    database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "MEMOS_DATABASE_URL"))
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "MEMOS_DATABASE_URL")
+    )
     """Owner of the schema: migrates, and gives the app role its login."""
     app_database_url: SecretStr | None = None
     """Login the API and workers use; derived from `database_url` when absent."""
@@ -62,5 +64,10 @@ class Settings(BaseSettings):
 
     # -- The optional LLM
     llm_url: str | None = None
+    """Base of any OpenAI-compatible server, with its `/v1`. Without it, or when it fails, rules do the same work."""
     llm_model: str | None = None
     llm_key: SecretStr | None = None
+    llm_timeout_s: float = Field(default=60.0, gt=0)
+    llm_price_in: float = Field(default=0.0, ge=0)
+    """Dollars per million tokens read, for the cost that jobs report."""
+    llm_price_out: float = Field(default=0.0, ge=0)

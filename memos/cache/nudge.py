@@ -81,10 +81,8 @@ class BackgroundNudger:
         self._closing.set()
         if self._thread is None:
             return
-        try:
+        with suppress(queue.Full):  # then the thread is awake, and ends when it has emptied the queue
             self._waiting.put_nowait(None)
-        except queue.Full:
-            self._silent_until = float("inf")  # the thread drops what is left and finds the end
         self._thread.join(timeout_s)
 
     def _start(self) -> None:

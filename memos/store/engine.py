@@ -100,8 +100,8 @@ class Database:
     ) -> None:
         """`nudge` (tenant id, job id, kind) is called for each job that a committed transaction made due."""
         self.engine = _engine(url, settings, application_name)
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT", no_parameters=True)
         self._nudge = nudge
-        self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._key_ttl_s = settings.key_cache_ttl.total_seconds()
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
@@ -109,14 +109,23 @@ class Database:
     @contextmanager
     def transaction(self, tenant_id: UUID, *, read_only: bool = False) -> Iterator[Transaction]:
         """Commit at the end, roll back on any exception. A read sees one snapshot throughout."""
+        if read_only:
+            with self._snapshot(tenant_id) as transaction:
+                yield transaction
+            return
         with self.engine.connect() as connection:
-            if read_only:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
             transaction = Transaction(connection, tenant_id, self._nudge)
             yield transaction
             connection.commit()
         transaction.committed()
+
+    @contextmanager
+    def _snapshot(self, tenant_id: UUID) -> Iterator[Transaction]:
+        """A read-only transaction begun and given its identity in one round trip; the pool's reset ends it."""
+        with self._reading.connect() as connection:
+            connection.exec_driver_sql(BEGIN_SNAPSHOT.format(tenant=UUID(str(tenant_id))))
+            yield Transaction(connection.execution_options(no_parameters=False), tenant_id, self._nudge)
 
     def authenticate(self, key: str) -> Principal:
         """The principal of a key. Remembered for `key_cache_ttl`, so a request costs no extra round trip."""
@@ -161,6 +170,10 @@ class Database:
 # Enough to hide the round trips, few enough to hold.
 STREAM_ROWS = 500
 
+# Sent as it is, in one message: the only value in it is a parsed UUID. The driver must not begin a transaction of its own.
+BEGIN_SNAPSHOT = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT set_config('memos.tenant_id', '{tenant}', true)"
+)
 SET_TENANT = "SELECT set_config('memos.tenant_id', :tenant, true)"
 AUTHENTICATE = "SELECT * FROM memos_authenticate(:hash)"
 

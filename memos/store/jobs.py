@@ -67,10 +67,14 @@ def promise(
     return found
 
 
-def promise_after_write(tx: Transaction, cube_id: UUID, branch: str, kind: str, revision: int) -> list[UUID]:
-    """What a write leaves for the workers: moving fresh vectors into the graph, once enough have gathered."""
-    job = promise(tx, "index", cube_id=cube_id, payload={"branch": branch}, dedup_key=f"{cube_id}/{branch}", delay_s=2)
-    return [job]
+def promise_after_write(tx: Transaction, cube_id: UUID, branch: str, *, extraction: bool) -> list[UUID]:
+    """What a write leaves for the workers: moving fresh vectors into the graph, once enough have gathered, and reading
+    what was written. Both wait a moment, so that a burst of writes is one piece of work."""
+    kinds = {"index": 2.0} | ({"extract": 1.0} if extraction else {})
+    return [
+        promise(tx, kind, cube_id=cube_id, payload={"branch": branch}, dedup_key=f"{cube_id}/{branch}", delay_s=delay_s)
+        for kind, delay_s in kinds.items()
+    ]
 
 
 def get(tx: Transaction, job_id: UUID) -> Job:

@@ -1,0 +1,98 @@
+"""Nudges: told soon, never waited for, and lost without harm."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from redis import Redis
+
+from memos.cache.nudge import BackgroundNudger, not_nudged_lately, taken
+from memos.errors import Unavailable
+from tests.conftest import Servers
+
+TENANT = uuid4()
+
+
+class Broker:
+    """Keeps what it is sent, once it is let; `down` makes it refuse."""
+
+    def __init__(self) -> None:
+        self.got: list[UUID] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.asked = threading.Semaphore(0)
+        self.down = False
+
+    def publish(self, _tenant_id: UUID, job_id: UUID, _kind: str) -> None:
+        self.asked.release()
+        self.open.wait()
+        if self.down:
+            raise Unavailable("the broker is down")
+        self.got.append(job_id)
+
+
+@pytest.fixture
+def redis(servers: Servers) -> Iterator[Redis]:
+    client = Redis.from_url(servers.redis_url)
+    yield client
+    client.close()
+
+
+def test_nudges_arrive_in_order_and_closing_waits_for_them() -> None:
+    broker = Broker()
+    nudger = BackgroundNudger(broker.publish)
+    ids = [uuid4() for _ in range(20)]
+    for job_id in ids:
+        nudger.nudge(TENANT, job_id, "index")
+    nudger.close()
+    assert broker.got == ids
+    assert nudger.dropped == 0
+
+
+def test_a_full_queue_drops_instead_of_waiting() -> None:
+    broker = Broker()
+    broker.open.clear()
+    nudger = BackgroundNudger(broker.publish, most_waiting=2)
+    nudger.nudge(TENANT, uuid4(), "index")
+    broker.asked.acquire()  # the thread holds the first one; two more find room
+    for _ in range(5):
+        nudger.nudge(TENANT, uuid4(), "index")
+    assert nudger.dropped == 3
+    broker.open.set()
+    nudger.close()
+    assert len(broker.got) == 3
+
+
+def test_a_broker_that_is_down_is_left_alone_for_a_while() -> None:
+    broker = Broker()
+    broker.down = True
+    nudger = BackgroundNudger(broker.publish, pause_s=3_600)
+    nudger.nudge(TENANT, uuid4(), "index")
+    while nudger.dropped < 1:
+        broker.asked.acquire(timeout=0.01)
+    nudger.nudge(TENANT, uuid4(), "index")
+    assert nudger.dropped == 2
+    nudger.close()
+    assert broker.got == []
+
+
+def test_closing_without_a_nudge_starts_nothing() -> None:
+    before = threading.active_count()
+    BackgroundNudger(Broker().publish).close()
+    assert threading.active_count() == before
+
+
+def test_a_job_is_named_once_until_somebody_takes_it(redis: Redis) -> None:
+    ids = [uuid4() for _ in range(3)]
+    assert not_nudged_lately(redis, ids) == ids
+    assert not_nudged_lately(redis, ids) == []
+    taken(redis, ids[1])
+    assert not_nudged_lately(redis, ids) == [ids[1]]
+
+
+def test_a_cache_that_is_away_does_not_stop_a_job() -> None:
+    taken(Redis(host="127.0.0.1", port=1, retry=None), uuid4())
+    taken(None, uuid4())

@@ -1,0 +1,57 @@
+"""A worker: its tasks, and what each of its processes holds. Importing this module builds nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from memos.observing import configure_logging
+from memos.settings import Settings
+from memos.wiring import App, build_app
+from workers import tasks
+from workers.messaging import broker_url, leave_logging_alone, make_celery
+from workers.nudging import celery_nudger
+
+# One job at a time holds one connection, the renewal of its lease a second; the others are for bursts.
+POOL_SIZE = 4
+
+
+class Process:
+    """What one worker process holds: built after the fork, because connections and models do not survive one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._app: App | None = None
+
+    @property
+    def app(self) -> App:
+        if self._app is None:
+            self.open()
+        assert self._app is not None  # noqa: S101 - just opened
+        return self._app
+
+    def open(self, **_: Any) -> None:
+        configure_logging(self._settings, process="worker")
+        url = broker_url(self._settings)
+        self._app = build_app(
+            self._settings.model_copy(update={"pool_size": POOL_SIZE}),
+            nudger=celery_nudger(make_celery(url)),
+            application_name="memos-worker",
+        )
+
+    def close(self, **_: Any) -> None:
+        if self._app is not None:
+            self._app.close()
+
+
+def make_worker(settings: Settings) -> Celery:
+    """The app of a worker, with its tasks; each process it forks opens an `App` of its own."""
+    leave_logging_alone()
+    celery = make_celery(broker_url(settings))
+    process = Process(settings)
+    worker_process_init.connect(process.open, weak=False)
+    worker_process_shutdown.connect(process.close, weak=False)
+    tasks.register(celery, lambda: process.app)
+    return celery

@@ -1,0 +1,18 @@
+"""What happens by the clock. Beat only sends messages; a worker does the work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RUN_JOB = "memos.run_job"
+SWEEP = "memos.sweep"
+PURGE = "memos.purge"
+
+SWEEP_EVERY_S = 5.0
+PURGE_EVERY_S = 3_600.0
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # A sweep nobody took before the next one is due is not worth taking: without workers they would only pile up.
+    "sweep": {"task": SWEEP, "schedule": SWEEP_EVERY_S, "options": {"expires": SWEEP_EVERY_S}},
+    "purge": {"task": PURGE, "schedule": PURGE_EVERY_S, "options": {"expires": PURGE_EVERY_S}},
+}
