@@ -1,7 +1,8 @@
-"""Why caches of separately computed texts are never glued together: copying a code out of either of two.
+"""Why caches of separately computed texts are never glued together: copying a number out of either of two.
 
-Two segments of about 120 tokens each list people and their locker codes; the model completes "The locker code of NAME
-is" for one person of each segment. Segment B's cache is computed in four ways:
+Two segments of about 120 tokens each tell of an ordinary day and one person's number; the model completes "Anna's phone
+number is" for each. The task is one that this small model solves when it reads both (so that failing means something).
+Segment B's cache is computed in four ways:
 
     joint         after segment A, as the service does
     glued         alone and put behind A's: B never saw A, repeats A's positions, and brings a second first token
@@ -27,11 +28,17 @@ from memos.encoders.transformers_engine import TransformersEngine
 from memos.rules.kv_layout import Group
 
 TRIALS = 24
-PEOPLE = 8
-NAMES = (
-    "Anna Boris Clara David Elena Frank Greta Henry Irene James Karin Louis Maria Nancy Oscar Paula "
-    "Quinn Robert Sarah Thomas Ursula Victor Wendy Xavier Yvonne Zachary"
-).split()
+PEOPLE = ("Anna", "Boris", "Clara", "Henry", "Irene", "Louis", "Maria", "Oscar", "Paula", "Sarah", "Thomas", "Wendy")
+DAY = [
+    "The morning was cold and the streets were still empty.",
+    "Somebody had left a window open, and the rain had come in.",
+    "They drank their tea slowly and talked about the summer.",
+    "A dog barked twice behind the old bakery and then was quiet.",
+    "The bus came late, as it did most days of the week.",
+    "After lunch the children went down to the river to fish.",
+    "In the evening the shops closed early because of the wind.",
+    "Nobody could remember who had painted the fence.",
+]
 MARK = "<|im_start|>"
 
 
@@ -49,8 +56,8 @@ def run(report: Report, engine: TransformersEngine) -> None:
     rng = random.Random(0)
     trials = []
     for _ in range(TRIALS):
-        names = rng.sample(NAMES, 2 * PEOPLE)
-        trials.append((_segment(rng, names[:PEOPLE]), _segment(rng, names[PEOPLE:])))
+        one, other = rng.sample(PEOPLE, 2)
+        trials.append((_segment(rng, one), _segment(rng, other)))
     ways: dict[str, Compose] = {
         "joint": _joint,
         "glued": lambda e, a, b: _glued(e, a, b, keep_mark=True, rotate=False),
@@ -69,20 +76,20 @@ def run(report: Report, engine: TransformersEngine) -> None:
             share = {segment: count / TRIALS for segment, count in right.items()}
             report.figures[f"composition.{name}"] = share
             rows.append([name, f"{share['A']:.2f}", f"{share['B']:.2f}"])
-    report.table(f"Codes copied exactly, {TRIALS} pairs of segments", ("way", "from A", "from B"), rows)
+    report.table(f"Numbers copied exactly, {TRIALS} pairs of segments", ("way", "from A", "from B"), rows)
     for segment in ("A", "B"):
-        report.goal(f"joint: codes copied from {segment}", report.figures["composition.joint"][segment], ">=", 1.0)
+        report.goal(f"joint: numbers copied from {segment}", report.figures["composition.joint"][segment], ">=", 1.0)
 
 
-def _segment(rng: random.Random, names: Sequence[str]) -> Segment:
-    codes = {name: str(rng.randrange(1000, 10_000)) for name in names}
-    text = "".join(f"The locker code of {name} is {code}.\n" for name, code in codes.items())
-    asked = rng.choice(list(names))
-    return Segment(text, asked, codes[asked])
+def _segment(rng: random.Random, person: str) -> Segment:
+    code = str(rng.randrange(1000, 10_000))
+    sentences = rng.sample(DAY, len(DAY))
+    sentences.insert(rng.randrange(2, len(DAY) - 1), f"{person}'s phone number is {code}.")
+    return Segment(" ".join(sentences) + "\n", person, code)
 
 
 def _copied(engine: TransformersEngine, state: KVState, segment: Segment) -> bool:
-    question = engine.tokenize(f"The locker code of {segment.asked} is").ids
+    question = engine.tokenize(f"{segment.asked}'s phone number is").ids
     answer = engine.detokenize(engine.generate(engine.restore(state), question, 6))
     return answer.strip().startswith(segment.code)
 

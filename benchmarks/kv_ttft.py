@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -83,8 +84,8 @@ def _one_length(
         report.figures[f"ttft.{n_tokens}.prefill"] = cold
         report.figures[f"ttft.{n_tokens}.floor"] = floor
         for arm in arms:
-            load = _timed(rounds, lambda arm=arm: _load_only(engine, blobs, arm, n_tokens))
-            warm = _timed(rounds, lambda arm=arm: _restored(engine, blobs, arm, n_tokens, question))
+            load = _timed(rounds, partial(_load_only, engine, blobs, arm, n_tokens))
+            warm = _timed(rounds, partial(_restored, engine, blobs, arm, n_tokens, question))
             ratio = cold.cpu / warm.cpu
             same = "same" if warm.first_token == cold.first_token else "other"
             rows.append(
@@ -153,7 +154,9 @@ def _restored(
 
 
 def _timed(rounds: int, way: Callable[[], tuple[int, ...]]) -> Seconds:
-    walls, cpus, tokens = [], [], ()
+    walls: list[float] = []
+    cpus: list[float] = []
+    tokens: tuple[int, ...] = ()
     for _ in range(rounds):
         wall, cpu = time.perf_counter(), time.process_time()
         tokens = way()

@@ -81,12 +81,27 @@ def open_service(
 
 @contextlib.contextmanager
 def _started(home: Path, serve: Sequence[str]) -> Iterator[Service]:
-    data_dir, log = home / "data", home / "serve.log"
+    data_dir = home / "data"
     data_dir.mkdir()
-    port, key = _free_port(), f"mk_{secrets.token_urlsafe(32)}"
+    with served(data_dir, new_key(), serve) as service:
+        yield service
+
+
+def new_key() -> str:
+    return f"mk_{secrets.token_urlsafe(32)}"
+
+
+@contextlib.contextmanager
+def served(data_dir: Path, key: str, serve: Sequence[str] | None = None) -> Iterator[Service]:
+    """A service on a data directory, which may hold the memory of an earlier one with the same key.
+
+    Raises ServerError when it does not start within START_TIMEOUT_S.
+    """
+    serve = serve or [str(_memos_command()), "serve"]
+    port, log = _free_port(), data_dir.with_name("serve.log")
     command = [*serve, "--data-dir", str(data_dir), "--port", str(port)]
     inherited = {name: value for name, value in os.environ.items() if name not in PLACES}
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             env={**inherited, "MEMOS_OWNER_KEY": key},
