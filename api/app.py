@@ -10,15 +10,17 @@ import structlog
 from fastapi import FastAPI
 
 from api import problems
-from api.admin import keys, tenants
+from api.admin import keys, overview, tenants
 from api.metrics import Metrics
 from api.middleware import Envelope
+from api.readiness import Probe
 from api.routes import branches, cubes, jobs, memories, operations, reading, versions, writing
 from api.routing import GuardedRoute
 from api.schemas.limits import Limits
 from memos.wiring import App
 
-RESOURCES = (cubes, versions, branches, writing, memories, reading, jobs, tenants, keys, operations)
+# In the order in which paths are tried: the hottest come first.
+RESOURCES = (reading, writing, memories, cubes, versions, branches, jobs, overview, tenants, keys, operations)
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
 """For the flusher of recall counts, and for an operator's key that is made in another tenant."""
@@ -38,7 +40,8 @@ def create_app(app: App) -> FastAPI:
     )
     api.state.memos = app
     api.state.limits = Limits.of(app.settings)
-    api.state.metrics = metrics = Metrics()
+    api.state.probe = Probe(app)
+    api.state.metrics = metrics = Metrics(app.database.engine.pool)
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:
         resource.routes.install(api)

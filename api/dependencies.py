@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Query, Request
 
 from api.call import Call
 from api.schemas.fields import Moment, PageSize, Reference, Storable, Time
-from api.schemas.limits import MAX_CURSOR
+from api.schemas.limits import MAX_CURSOR, MAX_REASON
 
 
 async def current_call(request: Request) -> Call:
@@ -34,8 +34,8 @@ AtQuery = Annotated[
     Moment | None, Query(description="Read the past: a revision number, a tag's name or an RFC 3339 time.")
 ]
 AsOfQuery = Annotated[Time | None, Query(description="Show what was true in the world then.")]
-LimitQuery = Annotated[PageSize, Query(description="Items in one answer.")]
+LimitQuery = Annotated[PageSize, Query(description="Items in one answer, up to `MEMOS_MAX_LIMIT` (200).")]
 CursorQuery = Annotated[
     Storable | None, Query(max_length=MAX_CURSOR, description="Where to go on: `next_cursor` of the page before.")
 ]
-ReasonQuery = Annotated[Storable, Query(max_length=2_000, description="Why; kept with the revision.")]
+ReasonQuery = Annotated[Storable, Query(max_length=MAX_REASON, description="Why; kept with the revision.")]

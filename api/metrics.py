@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from sqlalchemy.pool import Pool, QueuePool
 
 # From a point read to a slow bulk write; a search is expected between 5 and 50 ms.
 BUCKETS_S = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -14,12 +15,15 @@ BUCKETS_S = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 
 class Metrics:
     """Requests by route template, so the number of series is bounded by the number of routes."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.in_flight = Gauge("memos_requests_in_flight", "Requests being answered", registry=self.registry)
+        if isinstance(pool, QueuePool):
+            connections = Gauge("memos_connections_in_use", "Database connections in use", registry=self.registry)
+            connections.set_function(pool.checkedout)
         self._latency = Histogram(
             "memos_request_seconds",
             "Time to answer, by route template",

@@ -11,6 +11,7 @@ import time
 
 import structlog
 import uuid_utils
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
@@ -50,6 +51,8 @@ class Envelope:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            log.debug("the caller hung up")
         except Exception as error:  # noqa: BLE001 - the last edge: the caller gets an answer, the log the traceback
             response = unexpected(error, request_id)
             if status == 0:
@@ -62,7 +65,7 @@ class Envelope:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.observe(method, route, status, elapsed_s)
-        call = scope.get("call")
+        who = scope.get("who")
         log.info(
             "request",
             method=method,
@@ -70,8 +73,8 @@ class Envelope:
             path=scope["path"] if route != "unmatched" else None,
             status=status,
             took_ms=round(elapsed_s * 1_000, 2),
-            tenant=str(call.who.tenant_id) if call else None,
-            key=str(call.who.key_id) if call else None,
+            tenant=str(who.tenant_id) if who else None,
+            key=str(who.key_id) if who else None,
         )
 
 

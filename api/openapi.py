@@ -11,9 +11,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from api.problems import PROBLEM
+from api.schemas.base import Input, Output
 from api.schemas.problems import Problem
 from api.schemas.writing import ImportResult
 
@@ -128,6 +129,10 @@ def _complete(operation: Document) -> None:
 def _add_examples(built: Document) -> None:
     """A body's example is its model's, so that every body has one and no two differ."""
     schemas = built["components"]["schemas"]
+    for shape in _shapes(Input, Output):
+        # FastAPI leaves out what is null, but in an answer it is there.
+        if shape.__name__ in schemas and isinstance(extra := shape.model_config.get("json_schema_extra"), dict):
+            schemas[shape.__name__] |= extra
     bodies = [o["requestBody"] for o in _operations(built) if "requestBody" in o]
     answers = [r for o in _operations(built) for r in o["responses"].values()]
     for holder in (*bodies, *answers, *built["components"]["responses"].values()):
@@ -135,6 +140,12 @@ def _add_examples(built: Document) -> None:
             found = _example(media.get("schema", {}), schemas)
             if found is not None and "example" not in media:
                 media["example"] = found
+
+
+def _shapes(*roots: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for shape in roots:
+        yield shape
+        yield from _shapes(*shape.__subclasses__())
 
 
 def _example(schema: Document, schemas: Document) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
 
 import psycopg
 from redis import RedisError
@@ -11,18 +14,30 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.schemas.operations import Check, Readiness
 from memos.errors import MemosError, Unavailable
 from memos.store import verify
+from memos.store.schema import expected_revision
 from memos.wiring import App
 
+# Anybody may ask, and a check opens a connection of its own: an answer is good for this long.
+FRESH_S = 1.0
 
-def readiness(app: App) -> Readiness:
-    """Ask them all: one that fails does not hide the others."""
-    checks = [
-        _checked("database", lambda: _database(app)),
-        _checked("migrations", lambda: _migrations(app)),
-        _checked("broker", lambda: _broker(app)),
-        _checked("model", lambda: _model(app)),
-    ]
-    return Readiness(ready=all(check.ok for check in checks), checks=checks)
+
+class Probe:
+    """Asks, and remembers the answer for a moment. Thread-safe."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._asked_at = -math.inf
+        self._found = Readiness(ready=False, checks=[])
+
+    def readiness(self) -> Readiness:
+        """Every check is made: one that fails does not hide the others."""
+        with self._lock:
+            if time.monotonic() - self._asked_at > FRESH_S:
+                checks = [_checked(name, check, self._app) for name, check in CHECKS.items()]
+                self._found = Readiness(ready=all(check.ok for check in checks), checks=checks)
+                self._asked_at = time.monotonic()
+            return self._found
 
 
 def _database(app: App) -> str:
@@ -36,12 +51,18 @@ def _migrations(app: App) -> str:
         raise Unavailable("the schema is missing: run 'memos migrate'")
     if width != app.embedder.dimensions:
         raise Unavailable(f"vectors of {width} dimensions are stored, the model makes {app.embedder.dimensions}")
+    # Who logs in as the app role only cannot read the migration, but the width tells that there was one.
+    owner_url = app.settings.database_url
+    if owner_url is not None:
+        applied, expected = verify.applied_revision(owner_url.get_secret_value()), expected_revision()
+        if applied != expected:
+            raise Unavailable(f"the schema is at {applied}, this version needs {expected}: run 'memos migrate'")
     return "the schema fits"
 
 
 def _broker(app: App) -> str:
     if app.redis is None:
-        return "none configured: the sweeper finds the jobs"
+        return "none configured: background jobs wait until there is one"
     app.redis.ping()
     return "answers"
 
@@ -51,11 +72,19 @@ def _model(app: App) -> str:
     return app.embedder.name
 
 
-def _checked(name: str, ask: Callable[[], str]) -> Check:
+def _checked(name: str, check: Callable[[App], str], app: App) -> Check:
     try:
-        return Check(name=name, ok=True, detail=ask())
+        return Check(name=name, ok=True, detail=check(app))
     except MemosError as error:
         return Check(name=name, ok=False, detail=error.detail)
     except (SQLAlchemyError, psycopg.Error, RedisError, OSError) as error:
-        # The text of a driver's error may hold addresses; the kind is enough for whoever may see this page.
+        # The text of a driver's error may hold addresses; the kind is enough for whoever may see this.
         return Check(name=name, ok=False, detail=f"does not answer ({type(error).__name__})")
+
+
+CHECKS: Mapping[str, Callable[[App], str]] = {
+    "database": _database,
+    "migrations": _migrations,
+    "broker": _broker,
+    "model": _model,
+}

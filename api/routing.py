@@ -121,7 +121,7 @@ class GuardedRoute(APIRoute):
             app: App = request.app.state.memos
             limits: Limits = request.app.state.limits
             apply_limits(limits)
-            who = None if scope is None else await authenticate(app, request, scope)
+            who = request.scope["who"] = None if scope is None else await authenticate(app, request, scope)
             _check_query(request, known)
             body = b""
             if request.method in WRITES:
@@ -184,7 +184,7 @@ class _BodyRequest(Request):
 async def _read(request: Request, most: int) -> bytes:
     """The body, never more than `most` bytes of it, whether or not a length was announced."""
     announced = request.headers.get("content-length", "")
-    refusal = TooLarge(f"a request body may hold {most:,} bytes; send several requests")
+    refusal = TooLarge(f"a request body may hold {most:,} bytes; send several requests", where=["body"])
     if announced.isdigit() and int(announced) > most:
         raise refusal
     chunks: list[bytes] = []

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from api import openapi
 from api.call import answer
 from api.metrics import Metrics
-from api.readiness import readiness
+from api.readiness import Probe
 from api.routing import Routes, authenticate
 from api.schemas.operations import Health, Readiness
 from memos.rules.access import Scope
@@ -38,7 +38,8 @@ async def healthz() -> Response:
 )
 def readyz(request: Request) -> Response:
     """Database, migrations, broker and model."""
-    found = readiness(request.app.state.memos)
+    probe: Probe = request.app.state.probe
+    found = probe.readiness()
     return answer(Readiness, found, status=200 if found.ready else 503)
 
 

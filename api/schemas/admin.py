@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.schemas.base import Input, Output, example
 from api.schemas.fields import Name, Reference, Time, Title
+from api.schemas.jobs import JobOut
 from api.schemas.limits import MAX_CUBES
 from memos.rules.access import Scope
 
@@ -93,3 +94,30 @@ class KeyOut(Output):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
+
+
+class ModelOut(Output):
+    """The embedder in use."""
+
+    model_config = example(name="minilm-int8", dimensions=384, fingerprint="3f0c")
+
+    name: str
+    dimensions: int
+    fingerprint: str
+    """Vectors may be compared exactly when this is equal."""
+
+
+class OverviewOut(Output):
+    """What an operator looks at first."""
+
+    model_config = example(
+        tenants=[{"id": TENANT_ID, "name": "acme", "operator": False, "created_at": "2026-08-01T09:30:00Z"}],
+        failed_jobs=[],
+        model={"name": "minilm-int8", "dimensions": 384, "fingerprint": "3f0c"},
+    )
+
+    tenants: list[TenantOut]
+    """Those the caller may see."""
+    failed_jobs: list[JobOut]
+    """The newest of one's own tenant."""
+    model: ModelOut

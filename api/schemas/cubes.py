@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from api.schemas.base import Input, Output, example
-from api.schemas.fields import JsonObject, Name, Reason, Time
+from api.schemas.fields import Description, JsonObject, Name, Time
 
 BRANCH = {
     "name": "main",
@@ -25,7 +25,7 @@ class CubeIn(Input):
     model_config = example(name="travel-agent", description="What the travel agent learned about its users")
 
     name: Name
-    description: Reason = ""
+    description: Description = ""
     policy: JsonObject = Field(default_factory=dict)
     """How the cube treats its memories; see the documentation of policies."""
 
@@ -36,7 +36,7 @@ class CubeChange(Input):
     model_config = example(description="What the travel agent learned, since the relaunch")
 
     name: Name | None = None
-    description: Reason | None = None
+    description: Description | None = None
     policy: JsonObject | None = None
 
     @model_validator(mode="after")

@@ -98,6 +98,7 @@ Speaker = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidato
 Title = Annotated[str, Field(max_length=MAX_TITLE), AfterValidator(_storable)]
 SourceName = Annotated[str, Field(max_length=MAX_SOURCE), AfterValidator(_storable)]
 Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_storable)]
+Description = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_storable)]
 Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG), AfterValidator(_storable)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 Reference = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_storable)]
@@ -125,7 +126,12 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError("must lie between the years 1 and 9999 in UTC") from None
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339, json_schema_input_type=str), AfterValidator(_to_utc)]
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc3339),
+    AfterValidator(_to_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """A moment. The offset is required, and kept as UTC."""
 
 
@@ -189,7 +195,7 @@ def _page_size(value: int) -> int:
     return value
 
 
-PageSize = Annotated[int, Field(ge=1, json_schema_extra={"maximum": 200}), AfterValidator(_page_size)]
+PageSize = Annotated[int, Field(ge=1), AfterValidator(_page_size)]
 
 # ---------------------------------------------------------------- JSON
 

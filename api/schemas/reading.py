@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.schemas.base import Input, Output, example
 from api.schemas.fields import FilterObject, Flag, Moment, PageSize, Reference, Text, Time
-from api.schemas.limits import MAX_CUBES
+from api.schemas.limits import MAX_BUDGET_TOKENS, MAX_CUBES
 from memos.rules.header import Kind
 
 HIT = {
@@ -57,6 +57,7 @@ class SearchIn(Input):
 
     query: Text
     limit: Annotated[PageSize, Field(strict=True)] = 10
+    """Up to `MEMOS_MAX_LIMIT` (200)."""
     granularity: Literal["auto"] | Kind | Annotated[list[Kind], Field(min_length=1, max_length=len(Kind))] = "auto"
     filter: FilterObject | None = None
     budget: Literal["auto", "low", "mid", "high"] = "auto"
@@ -75,6 +76,25 @@ class SearchAllIn(SearchIn):
     """A question to several cubes at once."""
 
     model_config = example(query="Where does Ana live now?", cubes=["travel-agent", "family"])
+
+    cubes: Annotated[list[Reference], Field(min_length=1, max_length=MAX_CUBES)]
+
+
+class ContextIn(SearchIn):
+    """A question whose answer is to fit a prompt."""
+
+    model_config = example(query="Where does Ana live now?", budget_tokens=500)
+
+    limit: Annotated[PageSize, Field(strict=True)] = 50
+    """Memories considered; the budget decides how many are given."""
+    budget_tokens: Annotated[int, Field(strict=True, ge=1, le=MAX_BUDGET_TOKENS)] = 2_000
+    """By the tokenizer that the answer names."""
+
+
+class ContextAllIn(ContextIn):
+    """A question to several cubes at once."""
+
+    model_config = example(query="Where does Ana live now?", cubes=["travel-agent", "family"], budget_tokens=500)
 
     cubes: Annotated[list[Reference], Field(min_length=1, max_length=MAX_CUBES)]
 
@@ -148,6 +168,73 @@ class SearchOut(Output):
 
     items: list[HitOut]
     route: RouteOut
+    trace_id: UUID
+    took_ms: float
+    revisions: dict[str, int]
+    """The revision of each cube that was read."""
+
+
+CONTEXT_ITEM = {
+    "number": 1,
+    "memory_id": HIT["memory_id"],
+    "version": 1,
+    "kind": "turn",
+    "cube": HIT["cube"],
+    "tokens": 12,
+    "excerpt": "I moved to Lisbon in March.",
+}
+
+
+class ContextItemOut(Output):
+    """A memory in the text, cited there as `[number]`."""
+
+    model_config = example(**CONTEXT_ITEM)
+
+    number: int
+    memory_id: UUID
+    version: int
+    kind: str
+    cube: UUID
+    tokens: int
+    excerpt: str
+    """The part of the memory that stands in the text; all of it unless it was long."""
+
+
+class DroppedOut(Output):
+    """A memory that was found and left out."""
+
+    model_config = example(memory_id="019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c14", reason="unlikely")
+
+    memory_id: UUID
+    reason: str
+    """`budget`: it did not fit. `unlikely`: not worth its tokens. `redundant`: a better one says the same."""
+
+
+class ContextOut(Output):
+    """What was recalled, as text for a prompt: by day and session, each memory with its number."""
+
+    model_config = example(
+        text="# 1 August 2026\n[1] Ana: I moved to Lisbon in March.",
+        tokens=18,
+        tokenizer="minilm-int8",
+        items=[CONTEXT_ITEM],
+        dropped=[{"memory_id": "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c14", "reason": "unlikely"}],
+        route=ROUTE,
+        context_hash="5e1f0c9e8d0b7f5c8a46d6a1fbb7ae7d0c6bd5ce2d3b7a3f1c5a9d8b7e6f5a4b",
+        trace_id="019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c15",
+        took_ms=13.2,
+        revisions={"019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c11": 12},
+    )
+
+    text: str
+    tokens: int
+    tokenizer: str
+    """Which tokenizer `tokens` and the budget are counted by."""
+    items: list[ContextItemOut]
+    dropped: list[DroppedOut]
+    route: RouteOut
+    context_hash: str
+    """Equal for equal requests to equal states of the cubes."""
     trace_id: UUID
     took_ms: float
     revisions: dict[str, int]

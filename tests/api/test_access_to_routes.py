@@ -17,7 +17,7 @@ from memos.rules.access import Scope
 Json = dict[str, Any]
 
 # These act on the caller's own tenant, whoever calls; what they may do there is tested below.
-OWN_GROUND = {"create_cube", "create_tenant", "create_key"}
+OWN_GROUND = {"create_cube", "create_tenant", "create_key", "get_overview"}
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,8 @@ def test_another_tenant_cannot_administer_this_one(client: TestClient, foreigner
     assert foreigner.post("/admin/v1/tenants", json={"name": "mine"}).status_code == 403
     assert foreigner.post("/admin/v1/keys", json={"tenant": "default", "scopes": ["read"]}).status_code == 404
     assert foreigner.get("/metrics").status_code == 403
+    assert len(foreigner.get("/admin/v1/overview").json()["tenants"]) == 1
+    assert len(client.get("/admin/v1/overview").json()["tenants"]) > 1
 
 
 def test_freezing_takes_its_own_scope(

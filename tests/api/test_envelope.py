@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -64,6 +65,7 @@ def test_requests_are_measured_by_route_template(client: TestClient, cube: str) 
     assert 'memos_request_seconds_count{method="GET",route="/v1/cubes/{cube}",status="200"}' in measured
     assert 'route="unmatched",status="404"' in measured
     assert "memos_requests_in_flight 1.0" in measured
+    assert "memos_connections_in_use 0.0" in measured
     assert cube not in measured
 
 
@@ -164,3 +166,22 @@ def test_importing_builds_nothing() -> None:
     import api.app
 
     assert not any(isinstance(value, FastAPI) for value in vars(api.app).values())
+
+
+def test_a_caller_who_hangs_up_is_no_error_of_ours(api: FastAPI) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(f"nobody listens any more, yet there is {message}")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/cubes",
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {OWNER_KEY}".encode())],
+    }
+    with structlog.testing.capture_logs() as logs:
+        asyncio.run(api(scope, receive, send))
+    assert [(line["event"], line.get("status")) for line in logs if line["log_level"] != "debug"] == [("request", 499)]

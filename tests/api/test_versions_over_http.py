@@ -160,14 +160,19 @@ def test_a_cube_is_read_changed_and_deleted(client: TestClient, cube: str, memor
     found = client.get(f"/v1/cubes/{cube}").json()
     assert found["counts"]["memories"] == 1
     assert found["counts"]["by_kind"] == {"fact": 1}
-    changed = client.patch(f"/v1/cubes/{cube}", json={"name": cube + "-2", "policy": {"a": 1}})
+    changed = client.patch(f"/v1/cubes/{cube}", json={"name": cube + "-2", "policy": {"refuse_erased": True}})
     assert changed.status_code == 200, changed.text
     assert (changed.json()["name"], changed.json()["policy"], changed.json()["id"]) == (
         cube + "-2",
-        {"a": 1},
+        {"refuse_erased": True},
         found["id"],
     )
     assert client.get(f"/v1/cubes/{cube}").status_code == 404
     assert client.patch(f"/v1/cubes/{found['id']}", json={}).status_code == 422
+    refused = client.patch(f"/v1/cubes/{found['id']}", json={"policy": {"forget": {"archive_bellow": 0.4}}})
+    assert (refused.status_code, refused.json()["errors"][0]["where"]) == (
+        422,
+        ["body", "policy", "forget", "archive_bellow"],
+    )
     assert client.delete(f"/v1/cubes/{found['id']}").status_code == 204
     assert client.get(f"/v1/cubes/{found['id']}").status_code == 404
