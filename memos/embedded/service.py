@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from memos.embedded.accounts import Account, choose_account
+from memos.embedded.accounts import Account, choose_account, hand_over
 from memos.embedded.directories import make_home
 from memos.embedded.failure import EmbeddedError, explained
 from memos.embedded.locks import try_lock, unlock, wait_lock
@@ -43,8 +42,8 @@ class EmbeddedService(ABC):
     package: ClassVar[str]
     instead: ClassVar[str]  # variable naming an external server
     data_name: ClassVar[str]
-    gentle: ClassVar[signal.Signals]  # end now, keep everything, do not wait for clients
-    hard: ClassVar[signal.Signals]  # end at once; what was acknowledged is still kept
+    gentle: ClassVar[str]  # signal to end now, keep everything, and not wait for clients
+    hard: ClassVar[str]  # signal to end at once; what was acknowledged is still kept
 
     def __init__(
         self,
@@ -198,6 +197,7 @@ class EmbeddedService(ABC):
             while time.monotonic() < deadline:
                 life = self._claim()
                 if life is not None:
+                    self._remember(replace(self._state(), ending=False))
                     os.close(life)
                     for victim in victims:
                         reap(victim)
@@ -253,7 +253,7 @@ class EmbeddedService(ABC):
             self.log.replace(self.log.with_suffix(".log.1"))
         self.log.touch(0o640)
         if self._account:
-            os.chown(self.log, self._account.uid, self._account.gid)
+            hand_over(self.log, self._account)
 
     def _report_since(self, size: int) -> str:
         with self.log.open("rb") as file:
@@ -278,11 +278,11 @@ class EmbeddedService(ABC):
         if not self._state().password:
             return (
                 f"{self.title} (process {seen[0]}) runs on {self.data}, but its password, kept in "
-                f"{self._state_file}, is lost. End it with 'kill -{self.gentle.name[3:]} {seen[0]}' and "
+                f"{self._state_file}, is lost. End it with 'kill -{self.gentle[3:]} {seen[0]}' and "
                 "start again: it gets a new one."
             )
         return (
             f"{self.title} (process {', '.join(map(str, seen))}) holds {self.data} but does not answer. It "
             f"may still be recovering: read {self.log}, wait, and try again. If it hangs, end it with "
-            f"'kill -{self.gentle.name[3:]} {seen[0]}'."
+            f"'kill -{self.gentle[3:]} {seen[0]}'."
         )

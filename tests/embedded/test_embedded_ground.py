@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from memos.embedded import EmbeddedError, default_data_dir
+from memos.embedded import EmbeddedError, EmbeddedValkey, default_data_dir
 from memos.embedded.accounts import Account, choose_account, first_blocker
 from memos.embedded.directories import make_home, require_safe, write_private
 from memos.embedded.locks import try_lock, unlock, wait_lock
@@ -184,7 +186,7 @@ def test_a_pid_alone_proves_nothing(tmp_path: Path) -> None:
         assert not belongs(child.pid, name, tmp_path.resolve())
         child.wait()
     assert not belongs(child.pid, name, tmp_path.resolve())
-    signal_all([child.pid], signal.SIGKILL)  # gone already: no error
+    signal_all([child.pid], "SIGKILL")  # gone already: no error
 
 
 def test_a_free_port_is_kept_and_a_taken_one_is_left() -> None:
@@ -205,6 +207,37 @@ def test_settings_are_quoted() -> None:
 def test_settings_that_would_become_others_are_refused(name: str, value: str) -> None:
     with pytest.raises(EmbeddedError, match="Correct it"):
         render({name: value})
+
+
+def test_a_platform_without_a_program_names_the_ways_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(EmbeddedError, match=r"REDIS_URL.*docker-compose"):
+        EmbeddedValkey(root).start()
+
+
+WINDOWS = """
+import signal, sys
+import psutil, psycopg, redis  # they look at the platform for themselves
+sys.platform = "win32"
+sys.modules["fcntl"] = sys.modules["pwd"] = None
+del signal.SIGQUIT, signal.SIGKILL
+from pathlib import Path
+from memos.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey, default_data_dir
+print(default_data_dir())
+for kind in (EmbeddedPostgres, EmbeddedValkey):
+    try:
+        kind(Path("nowhere")).start()
+    except EmbeddedError as error:
+        print(error)
+"""
+
+
+def test_windows_is_told_the_ways_out() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", WINDOWS], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    ).stdout
+    assert "DATABASE_URL" in said
+    assert "REDIS_URL" in said
 
 
 def test_a_missing_wheel_names_the_ways_out() -> None:

@@ -152,6 +152,7 @@ def test_a_first_start_killed_half_way_is_begun_anew(root: Path, launch: Launch)
     draft = root / "postgres" / "data18.draft"
     launcher = launch(root, START)
     while not (draft / "PG_VERSION").exists():
+        assert launcher.poll() is None
         time.sleep(0.005)
     launcher.kill()  # initdb itself lives on for a moment, holding the lock
     postgres = start_postgres(root)

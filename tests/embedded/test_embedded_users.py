@@ -12,7 +12,7 @@ import pytest
 
 from memos.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
 from memos.embedded.wheels import wheel_folder
-from tests.embedded.launchers import RunAs
+from tests.embedded.launchers import OTHER_CONTAINER, Launch, RunAs, result
 from tests.servers import FAST_POSTGRES, start_postgres, start_valkey
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
@@ -85,6 +85,21 @@ def test_programs_below_a_private_home_are_copied_once(
     service.stop()
     service.start()
     assert program.stat().st_ctime_ns == copied_at
+
+
+@BOTH
+@pytest.mark.parametrize("withheld", ["chown", "setuid"])
+def test_a_container_without_capabilities_is_told_which(
+    root: Path, kind: Service, withheld: str, launch: Launch
+) -> None:
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        pytest.skip("setpriv is not installed")
+    attempt = OTHER_CONTAINER.replace("EmbeddedPostgres", kind.__name__)
+    said = result(launch(root, attempt, prefix=(setpriv, "--bounding-set", f"-{withheld}")))
+    assert said.startswith("refused")
+    assert withheld.upper() in said
+    assert "plain user" in said
 
 
 CYCLE = """

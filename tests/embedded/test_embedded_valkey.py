@@ -14,7 +14,7 @@ import redis
 from memos.embedded import EmbeddedError, EmbeddedValkey, processes, service
 from memos.embedded.state import load_state, save_state
 from tests.embedded.launchers import OTHER_CONTAINER, Launch, namespaces, result, servers_in
-from tests.servers import start_valkey
+from tests.servers import reachable_root, start_valkey
 
 
 def started(root: Path) -> EmbeddedValkey:
@@ -259,3 +259,23 @@ def test_a_killed_launcher_leaves_a_server_that_the_next_one_owns(root: Path, la
     assert valkey.pid() == pid
     valkey.stop()
     assert valkey.pid() is None
+
+
+def test_what_a_killed_test_run_left_behind_is_cleared_by_the_next(root: Path, launch: Launch) -> None:
+    code = """
+import time
+from tests.servers import reachable_root, start_valkey
+with reachable_root() as left:
+    print(left, start_valkey(left).pid(), flush=True)
+    time.sleep(60)
+"""
+    run = launch(root, code)
+    assert run.stdout is not None
+    left, pid = run.stdout.readline().split()
+    with reachable_root():
+        assert psutil.pid_exists(int(pid)), "its run lives"
+    run.kill()
+    run.wait()
+    with reachable_root():
+        assert not Path(left).exists()
+        assert EmbeddedValkey(Path(left)).pid() is None
