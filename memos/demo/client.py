@@ -1,0 +1,73 @@
+"""The calls the demo makes, one method each: all there is to using the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from memos.demo.service import Service
+from memos.errors import Unavailable
+
+Json = dict[str, Any]
+
+
+class Client:
+    """A cube of a service. Raises `Unavailable` with the service's own words when a call is refused."""
+
+    def __init__(self, service: Service, cube: str) -> None:
+        self._http = httpx.Client(
+            base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=httpx.Timeout(60.0)
+        )
+        self._cube = f"/v1/cubes/{cube}"
+        self.name = cube
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    def create(self, description: str) -> Json:
+        return self._call("POST", "/v1/cubes", {"name": self.name, "description": description})
+
+    def remember(self, session_id: str, messages: Sequence[Json]) -> Json:
+        """Turns of a conversation; searchable when this returns."""
+        return self._call("POST", f"{self._cube}/messages", {"session_id": session_id, "messages": list(messages)})
+
+    def remember_document(self, document: Json) -> Json:
+        return self._call("POST", f"{self._cube}/documents", document)
+
+    def remember_fact(self, content: str) -> Json:
+        return self._call("POST", f"{self._cube}/memories", {"items": [{"kind": "fact", "content": content}]})
+
+    def search(self, query: str, **options: Any) -> Json:
+        return self._call("POST", f"{self._cube}/search", {"query": query, **options})
+
+    def edit(self, memory_id: str, content: str, reason: str) -> Json:
+        return self._call("PATCH", f"{self._cube}/memories/{memory_id}", {"content": content, "reason": reason})
+
+    def cube(self) -> Json:
+        return self._call("GET", self._cube)
+
+    def diff(self, before: int, after: int) -> Json:
+        return self._call("GET", f"{self._cube}/diff?from={before}&to={after}")
+
+    def rollback(self, to: int, reason: str) -> Json:
+        return self._call("POST", f"{self._cube}/rollback", {"to": to, "reason": reason})
+
+    def revisions(self) -> list[Json]:
+        found: list[Json] = self._call("GET", f"{self._cube}/revisions?limit=5")["items"]
+        return found
+
+    def _call(self, method: str, path: str, body: Json | None = None) -> Json:
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise Unavailable(f"{self._http.base_url} does not answer: {error}") from error
+        if answer.is_error:
+            raise Unavailable(f"{method} {path} was answered {answer.status_code}: {answer.text[:500]}")
+        found: Json = answer.json()
+        return found
