@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -118,14 +119,14 @@ def instant(moment: datetime | None) -> str | None:
 
 
 def canonical(value: object) -> bytes:
-    """JSON in one spelling only: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """JSON in one spelling only: sorted keys, no spaces, UTF-8, and numbers as PostgreSQL gives them back."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def _plain(value: object) -> object:
     match value:
         case float() if value.is_integer():
-            return int(value)
+            return int(Decimal(repr(value)))  # jsonb keeps the shortest decimal, and returns 1e22 as an integer
         case Mapping():
             return {key: _plain(inner) for key, inner in value.items()}
         case list() | tuple():

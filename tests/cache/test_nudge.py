@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from memos.cache.nudge import BackgroundNudger, not_nudged_lately, taken
 from memos.errors import Unavailable
@@ -94,5 +96,5 @@ def test_a_job_is_named_once_until_somebody_takes_it(redis: Redis) -> None:
 
 
 def test_a_cache_that_is_away_does_not_stop_a_job() -> None:
-    taken(Redis(host="127.0.0.1", port=1, retry=None), uuid4())
+    taken(Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)), uuid4())
     taken(None, uuid4())

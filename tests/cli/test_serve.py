@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -81,21 +82,16 @@ def test_second_life(root: Path, serve: Callable[..., Serving]) -> None:
     assert found(serving, "when does the ferry leave") == ["The ferry leaves at noon."]
 
     for name in ("worker", "api"):
-        victim = eventually(lambda name=name: part(serving, name), f"there is no {name}")
+        victim = eventually(partial(part, serving, name), f"there is no {name}")
         victim.kill()
-        eventually(
-            lambda name=name, victim=victim: (now := part(serving, name)) and now.pid != victim.pid,
-            "it was not replaced",
-        )
+        eventually(partial(another, serving, name, victim.pid), f"{name} was not replaced")
     eventually(lambda: answers(serving), "the API did not come back")
 
     for program in ("valkey-server", "postgres"):
         victims = [p for p in processes_of(serving.data_dir) if p.name() == program]
         oldest = min(victims, key=lambda p: p.create_time())
         oldest.kill()
-        eventually(
-            lambda program=program, oldest=oldest: replaced(serving, program, oldest.pid), f"{program} stayed dead"
-        )
+        eventually(partial(replaced, serving, program, oldest.pid), f"{program} stayed dead")
     eventually(lambda: answers(serving), "the API did not find its servers again")
     write(serving, "The lighthouse is closed on Mondays.")
 
@@ -126,6 +122,11 @@ def answers(serving: Serving) -> bool:
         return bool(serving.call("GET", "/readyz") and serving.call("GET", "/v1/cubes/diary"))
     except OSError:
         return False
+
+
+def another(serving: Serving, name: str, pid: int) -> bool:
+    now = part(serving, name)
+    return now is not None and now.pid != pid
 
 
 def replaced(serving: Serving, program: str, pid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,11 @@ from sqlalchemy.exc import OperationalError
 
 from memos.errors import Invalid, TooBusy, Unavailable
 from memos.rules.access import Principal
-from memos.services import administer, remember, work
+from memos.rules.header import Kind
+from memos.services import administer, indexing, remember, work
 from memos.services.attempt import Attempt, Outcome
 from memos.services.remember import utc_now
-from memos.store import jobs, present
+from memos.store import cubes, jobs, present
 from memos.store.engine import Database, Transaction
 from memos.store.jobs import Job
 from memos.wiring import App, login_url
@@ -69,9 +71,13 @@ def test_of_many_claimants_one_wins(app: App, owner: Principal, promise: Callabl
     job_id = promise()
     start = threading.Barrier(6)
 
+    def handler(_: Attempt) -> Outcome:
+        ran.append(1)
+        return Outcome()
+
     def contend() -> None:
         start.wait()
-        run(app, owner, job_id, lambda _: ran.append(1) or Outcome())
+        run(app, owner, job_id, handler)
 
     threads = [threading.Thread(target=contend) for _ in range(6)]
     for thread in threads:
@@ -270,9 +276,9 @@ def test_committed_jobs_are_nudged_and_others_are_not(app: App, owner: Principal
             now = jobs.promise(tx, "probe")
             jobs.promise(tx, "probe", delay_s=5)
             assert told == []
-        with pytest.raises(RuntimeError, match="rolled back"), database.transaction(owner.tenant_id) as tx:
+        with suppress(ZeroDivisionError), database.transaction(owner.tenant_id) as tx:
             jobs.promise(tx, "probe")
-            raise RuntimeError("rolled back")
+            raise ZeroDivisionError
     finally:
         database.close()
     assert told == [(owner.tenant_id, now, "probe")]
@@ -303,7 +309,7 @@ def test_what_has_served_its_time_is_thrown_away(app: App, owner: Principal, pro
                 key=key,
                 hours=hours,
             )
-    assert work.purge(app.database, utc_now()) == {"answers": 1, "jobs": 1}
+    assert work.purge(app.database, utc_now()).items() >= {"answers": 1, "jobs": 1}.items()
     with app.database.transaction(owner.tenant_id) as tx:
         left = {row["id"] for row in tx.rows("SELECT id FROM jobs WHERE tenant_id = :tenant")}
         assert [r["key"] for r in tx.rows("SELECT key FROM idempotency WHERE tenant_id = :tenant")] == ["new"]
@@ -314,16 +320,14 @@ def test_what_has_served_its_time_is_thrown_away(app: App, owner: Principal, pro
 def test_vectors_move_into_the_graph_once_enough_have_gathered(
     app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from memos.services import indexing
-
     now = utc_now()
     with app.database.transaction(owner.tenant_id) as tx:
         cube = administer.create_cube(tx, owner, name="to-index", description="", policy={}, now=now)
-    items = [remember.ItemIn(remember.Kind.FACT, f"fact number {n}") for n in range(12)]
+    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
     prepared = remember.prepare_items(app.embedder, "to-index", items=items, branch="main", now=now)
     with app.database.transaction(owner.tenant_id) as tx:
         job_id = remember.write(tx, owner, prepared, now=now).jobs[0]
-        branch = indexing.cubes.find_branch(tx, cube.id, "main")
+        branch = cubes.find_branch(tx, cube.id, "main")
 
     def go() -> dict[str, Any] | None:
         alter(app, owner, job_id, "run_after = now(), state = 'queued'")
