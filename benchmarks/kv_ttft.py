@@ -19,8 +19,9 @@ from benchmarks.report import Report, progress
 from memos.encoders.kv_codecs import CODECS, StoredChunk, decode_prefix, encode_prefix
 from memos.encoders.kv_container import ChunkLabel, CubeCipher
 from memos.encoders.kv_state import KVState
-from memos.encoders.transformers_engine import TransformersEngine
+from memos.encoders.transformers_engine import TransformersEngine, TransformersHandle
 from memos.rules.kv_address import chain, model_key
+from memos.rules.kv_layout import Group
 from memos.rules.kv_policy import fit_prefill
 from memos.store.blobs import BlobRef, FilesystemBlobs
 
@@ -129,7 +130,7 @@ def _arms(engine: TransformersEngine, blobs: FilesystemBlobs, state: KVState, pr
     return arms
 
 
-def _load(engine: TransformersEngine, blobs: FilesystemBlobs, arm: Arm, n_tokens: int) -> KVState:
+def _load(engine: TransformersEngine, blobs: FilesystemBlobs, arm: Arm, n_tokens: int) -> TransformersHandle:
     def chunks() -> list[StoredChunk]:
         found = []
         for label, ref in arm.files:
@@ -138,7 +139,9 @@ def _load(engine: TransformersEngine, blobs: FilesystemBlobs, arm: Arm, n_tokens
                 found.append(StoredChunk(label, blob.read(), digest))
         return found
 
-    return decode_prefix(chunks(), engine.identity.spec, n_tokens, cipher=arm.cipher)
+    handle, arrays = engine.blank(n_tokens, {Group.FULL: 0})
+    decode_prefix(chunks(), engine.identity.spec, n_tokens, cipher=arm.cipher, into=arrays)
+    return handle
 
 
 def _load_only(engine: TransformersEngine, blobs: FilesystemBlobs, arm: Arm, n_tokens: int) -> tuple[int, ...]:
@@ -149,8 +152,7 @@ def _load_only(engine: TransformersEngine, blobs: FilesystemBlobs, arm: Arm, n_t
 def _restored(
     engine: TransformersEngine, blobs: FilesystemBlobs, arm: Arm, n_tokens: int, question: Sequence[int]
 ) -> tuple[int, ...]:
-    handle = engine.restore(_load(engine, blobs, arm, n_tokens))
-    return engine.generate(handle, question, 1)
+    return engine.generate(_load(engine, blobs, arm, n_tokens), question, 1)
 
 
 def _timed(rounds: int, way: Callable[[], tuple[int, ...]]) -> Seconds:
