@@ -120,7 +120,9 @@ def instant(moment: datetime | None) -> str | None:
 
 def canonical(value: object) -> bytes:
     """JSON in one spelling only: sorted keys, no spaces, UTF-8, and numbers as PostgreSQL gives them back."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ superseded, weak or little trusted then loses a fixed amount, so that it needs b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +41,13 @@ __all__ = [
 class Ranked:
     """A candidate's place. `score` estimates the chance that it answers the query; it falls along the order.
 
-    `channels` says what each feature added before the score was squeezed into 0 to 1, for `explain`.
+    `evidence` is the sum that the score was squeezed from, and `channels` says what each feature added to it, for
+    `explain`.
     """
 
     version_id: int
     score: float
+    evidence: float
     channels: dict[str, float]
 
 
@@ -55,10 +57,12 @@ def rank(
     statistics: Statistics,
     weights: Weights,
     limit: int,
+    feedback: Mapping[int, float] | None = None,
 ) -> list[Ranked]:
     """Return the best `limit` candidates, best first; ties go to the lower version id.
 
     The result depends on the set of candidates only, not on their order. A version given twice counts once.
+    `feedback` is further evidence by version id, from looking again (see `routing`).
     """
     unique = {candidate.version_id: candidate for candidate in candidates}
     pool = [unique[version_id] for version_id in sorted(unique)]
@@ -67,7 +71,8 @@ def rank(
     parts = feature_matrix(query, pool, statistics) * np.array([weights.features[name] for name in FEATURES])
     standing = _standing(pool, weights)
     # Rounding makes equal evidence equal whatever the order of additions, so ties are ties on every machine.
-    evidence = np.round(parts.sum(axis=1) + standing, 9)
+    again = np.array([(feedback or {}).get(candidate.version_id, 0.0) for candidate in pool])
+    evidence = np.round(parts.sum(axis=1) + standing + again, 9)
     ids = np.array([candidate.version_id for candidate in pool])
     best = np.lexsort((ids, -evidence))[:limit]
     scores = _chance(evidence, weights)
@@ -75,7 +80,10 @@ def rank(
         Ranked(
             version_id=int(ids[index]),
             score=float(scores[index]),
-            channels=dict(zip(FEATURES, parts[index].tolist(), strict=True)) | {"standing": float(standing[index])},
+            evidence=float(evidence[index]),
+            channels=dict(zip(FEATURES, parts[index].tolist(), strict=True))
+            | {"standing": float(standing[index])}
+            | ({} if feedback is None else {"feedback": float(again[index])}),
         )
         for index in best
     ]

@@ -32,7 +32,8 @@ _ASKS_OF_ASSISTANT: Final = re.compile(
 
 def named_speakers(query: str, speakers: Iterable[str]) -> frozenset[str]:
     """Return those of the speakers whose name, or one word of it, stands in the query. Roles are no names."""
-    return frozenset(name for name in speakers if name.casefold() not in _ROLES and _spans(query, name))
+    lowered = query.casefold()
+    return frozenset(name for name in speakers if _may_stand_in(name, lowered) and _spans(query, name))
 
 
 def without_names(query: str, speakers: Iterable[str]) -> str:
@@ -59,6 +60,12 @@ def asked_role(query: str) -> str | None:
     if _ASKS_OF_ASSISTANT.search(query):
         return ASSISTANT
     return USER if _FIRST_PERSON.search(query) else None
+
+
+def _may_stand_in(name: str, lowered: str) -> bool:
+    """A cheap look before the exact one: a cube may have hundreds of speakers, and a query names one."""
+    folded = name.casefold()
+    return folded not in _ROLES and any(word in lowered for word in _WORD.findall(folded))
 
 
 def _spans(query: str, name: str) -> list[tuple[int, int]]:

@@ -87,7 +87,7 @@ def test_unfreezing_leads_back_to_the_state_before_and_nowhere_else() -> None:
         check_transition(State.FROZEN, State.ACTIVATED, action=Action.UNFREEZE)
 
 
-@pytest.mark.parametrize("action", set(Action) - {Action.RESTORE, *RESTATEMENTS})
+@pytest.mark.parametrize("action", sorted(set(Action) - {Action.RESTORE, *RESTATEMENTS}))
 def test_an_expired_memory_only_comes_back_on_purpose(action: Action) -> None:
     with pytest.raises(IllegalTransition):
         check_transition(State.EXPIRED, State.ACTIVATED, action=action)

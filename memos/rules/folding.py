@@ -1,0 +1,62 @@
+"""Derived memories and what they were made from: the source speaks for itself, and what was made of it stands back.
+
+A fact read out of a turn says nothing the turn does not, so beside the turn it would only take a place. It is shown where
+somebody wrote it directly, or where none of its sources can be shown. Kinds that a question asks for by its class (an
+overview asks for episodes) are shown too, but never before the best of their sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from memos.rules.header import Kind
+
+_FOLDED_ALWAYS = frozenset({Kind.TURN, Kind.PASSAGE, Kind.FACT})
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A memory, its kind, and the memories it was made from: none for one that was written directly."""
+
+    memory_id: UUID
+    kind: str
+    sources: Sequence[UUID]
+
+
+def missing_sources(origins: Iterable[Origin], most: int) -> list[UUID]:
+    """Sources that are not among the memories themselves, at most `most`, first cited first.
+
+    One source is enough to fold a memory, so of those made from many only the first few are asked for.
+    """
+    held = list(origins)
+    present = {origin.memory_id for origin in held}
+    wanted = [s for o in held if present.isdisjoint(o.sources) for s in list(o.sources)[:_FEW]]
+    return list(dict.fromkeys(wanted))[:most]
+
+
+_FEW = 3
+
+
+def folded(origins: Sequence[Origin], granularities: Collection[str]) -> set[UUID]:
+    """The derived memories to hide, because a source is at hand and the question did not ask for their kind."""
+    present = {origin.memory_id for origin in origins}
+    return {
+        origin.memory_id
+        for origin in origins
+        if not present.isdisjoint(origin.sources)
+        and (origin.kind in _FOLDED_ALWAYS or origin.kind not in granularities)
+    }
+
+
+def after_sources(ranked: Sequence[tuple[Item, Origin]]) -> list[Item]:
+    """The same order, but each derived memory right after the best of its sources, if that is in the list at all."""
+    places = {origin.memory_id: place for place, (_, origin) in enumerate(ranked)}
+    keyed = []
+    for place, (item, origin) in enumerate(ranked):
+        best = min((places[source] for source in origin.sources if source in places), default=-1)
+        keyed.append(((max(place, best), place if best <= place else len(ranked) + place), item))
+    return [item for _, item in sorted(keyed, key=lambda one: one[0])]
