@@ -128,8 +128,11 @@ def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dic
 
 
 # Children before parents, so that no foreign key is ever in the way.
-_OF_BRANCHES = ("heads", "postings", "terms", "speakers")
-_OF_CUBE = ("memory_sources", "usage", "memory_versions", "contents", "memories", "revision_tags", "revisions")
+_OF_BRANCHES = ("heads", "postings", "terms", "speakers", "cursors")
+_OF_CUBE = (
+    "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "memory_versions",
+    "contents", "memories", "revision_tags", "revisions", "transitions", "decisions", "erasure_marks",
+)  # fmt: skip
 
 
 def delete(tx: Transaction, cube_id: UUID) -> None:
@@ -143,6 +146,7 @@ def delete(tx: Transaction, cube_id: UUID) -> None:
     for table in _OF_CUBE:
         tx.run(f"DELETE FROM {table} WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
     tx.run("DELETE FROM jobs WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
+    tx.run("DELETE FROM traces WHERE tenant_id = :tenant AND :cube = ANY(cube_ids)", cube=cube_id)
     tx.run("DELETE FROM branches WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
     tx.run("DELETE FROM cubes WHERE tenant_id = :tenant AND id = :cube", cube=cube_id)
 

@@ -30,9 +30,16 @@ _statements: dict[str, TextClause] = {}
 class Transaction:
     """One unit of work as one tenant: everything in it happens, or nothing does."""
 
-    def __init__(self, connection: Connection, tenant_id: UUID, nudge: Nudge | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        nudge: Nudge | None = None,
+        marks_key: Callable[[], bytes] | None = None,
+    ) -> None:
         self.connection = connection
         self.tenant_id = tenant_id
+        self.marks_key = marks_key
         self._nudge = nudge
         self._after_commit: list[Callable[[], None]] = []
 
@@ -96,12 +103,20 @@ class Database:
     """The pool, and the identities that may use it."""
 
     def __init__(
-        self, url: str, settings: Settings, *, application_name: str = "memos", nudge: Nudge | None = None
+        self,
+        url: str,
+        settings: Settings,
+        *,
+        application_name: str = "memos",
+        nudge: Nudge | None = None,
+        marks_key: Callable[[], bytes] | None = None,
     ) -> None:
-        """`nudge` (tenant id, job id, kind) is called for each job that a committed transaction made due."""
+        """`nudge` (tenant id, job id, kind) is called for each job that a committed transaction made due; `marks_key`
+        gives the key by which erased texts are known again, and is only asked by cubes that refuse their return."""
         self.engine = _engine(url, settings, application_name)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT", no_parameters=True)
         self._nudge = nudge
+        self._marks_key = marks_key
         self._key_ttl_s = settings.key_cache_ttl.total_seconds()
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
@@ -115,7 +130,7 @@ class Database:
             return
         with self.engine.connect() as connection:
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
-            transaction = Transaction(connection, tenant_id, self._nudge)
+            transaction = Transaction(connection, tenant_id, self._nudge, self._marks_key)
             yield transaction
             connection.commit()
         transaction.committed()

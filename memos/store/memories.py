@@ -184,7 +184,8 @@ def by_dedup_key(tx: Transaction, cube_id: UUID, keys: Iterable[bytes]) -> dict[
     """Which memory a key belongs to, on any branch and at any time: a thing said again is the same memory."""
     rows = tx.rows(
         "SELECT DISTINCT ON (dedup_key) dedup_key, memory_id FROM memory_versions WHERE tenant_id = :tenant "
-        "AND cube_id = :cube AND dedup_key = ANY(:keys) AND erased_at IS NULL ORDER BY dedup_key, to_revision IS NULL DESC, id DESC",
+        "AND cube_id = :cube AND dedup_key = ANY(:keys) AND erased_at IS NULL "
+        "ORDER BY dedup_key, to_revision IS NULL DESC, id DESC",
         cube=cube_id,
         keys=list(keys),
     )

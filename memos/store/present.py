@@ -19,7 +19,8 @@ RECALLABLE = frozenset({"generated", "activated", "frozen"})
 NOMINAL_LENGTH = 16.0
 K1, B = 1.2, 0.5
 IMPACT_SCALE = 32_767 / (K1 + 1)
-IMPACT = f"CAST(round({IMPACT_SCALE} * {K1 + 1} * t.n / (t.n + {K1} * ({1 - B} + {B} * c.length / {NOMINAL_LENGTH}))) AS smallint)"
+_SHARE = f"{K1 + 1} * t.n / (t.n + {K1} * ({1 - B} + {B} * c.length / {NOMINAL_LENGTH}))"
+IMPACT = f"CAST(round({IMPACT_SCALE} * {_SHARE}) AS smallint)"
 
 
 def apply(tx: Transaction, branch: Branch, number: int, *, leave: Sequence[Version], enter: Sequence[int]) -> None:

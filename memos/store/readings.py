@@ -92,6 +92,20 @@ def rewind(tx: Transaction, branch_id: int, task: str) -> None:
     )
 
 
+def behind(tx: Transaction, task: str, quiet_since: datetime) -> list[tuple[UUID, dict[str, Any]]]:
+    """Cubes (with their policy) whose `main` is ahead of a task and was not written to since then."""
+    rows = tx.rows(
+        "SELECT c.id, c.policy FROM cubes c JOIN branches b ON b.tenant_id = c.tenant_id AND b.cube_id = c.id "
+        "AND b.name = 'main' AND b.deleted_at IS NULL "
+        "JOIN revisions r ON r.tenant_id = c.tenant_id AND r.cube_id = c.id AND r.number = b.head_revision "
+        "LEFT JOIN cursors k ON k.tenant_id = c.tenant_id AND k.branch_id = b.id AND k.task = :task "
+        "WHERE c.tenant_id = :tenant AND r.created_at <= :quiet AND b.head_revision > coalesce(k.revision, 0) ORDER BY c.id",
+        task=task,
+        quiet=quiet_since,
+    )
+    return [(row["id"], row["policy"]) for row in rows]
+
+
 def unread(tx: Transaction, branch: Branch, after: Place, most: int, *, again: bool = False) -> list[Version]:
     """The next versions of a branch, recallable now, whose text nobody has read, in order of writing.
 

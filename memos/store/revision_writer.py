@@ -29,7 +29,7 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, memories, present, provenance
+from memos.store import cubes, marks, memories, present, provenance
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
@@ -197,7 +197,7 @@ class RevisionWriter:
         if known := [c.memory_id for c in writing if not c.fresh]:
             rows = self.tx.rows(
                 "UPDATE memories SET last_version = last_version + 1 WHERE tenant_id = :tenant AND cube_id = :cube "
-                "AND id = ANY(:ids) RETURNING id, last_version",
+                "AND id = ANY(:ids) AND erased_at IS NULL RETURNING id, last_version",
                 cube=self.cube.id,
                 ids=known,
             )
@@ -232,6 +232,7 @@ class RevisionWriter:
                 origins.append(
                     Origins(change.memory_id, change.version, draft.sources, change.links, stated=change.stated)
                 )
+        marks.refuse_sources(self.tx, self.cube.id, {s.memory_id for o in origins for s in o.sources})
         if records:
             self.tx.run(INSERT_VERSIONS, cube=self.cube.id, branch=self.branch.id, number=number, now=self.now,
                         records=json.dumps(records))  # fmt: skip
@@ -241,6 +242,7 @@ class RevisionWriter:
     def _insert_contents(self, changes: Sequence[_Change]) -> None:
         if not changes:
             return
+        marks.refuse(self.tx, self.cube, [c.draft.text for c in changes if c.draft])
         rows = []
         for change, content_id in zip(changes, self._sequence("contents", len(changes)), strict=True):
             change.content_id = content_id

@@ -27,11 +27,13 @@ EXHAUSTIVE_MEMORIES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How far to look: rows per channel, postings read per term, and neighbours on each side of a hit."""
+    """How far to look: rows per channel, postings read per term, neighbours on each side of a hit, and up to how many
+    memories a branch is read whole."""
 
     per_channel: int
     postings: int
     neighbours: int
+    whole: int = EXHAUSTIVE_MEMORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Request:
     """A query as the store needs it. `embedding` is float32 of the embedder's width; `kinds` of None means all.
 
     `names` are the terms that name a speaker: they say who spoke, and must not fill the lexical channel with greetings.
+    `only` asks for these memories and what stands around them, as far as they fulfil all the rest.
     """
 
     embedding: np.ndarray
@@ -49,6 +52,7 @@ class Request:
     as_of: datetime
     kinds: Sequence[str] | None = None
     filter: Filter | None = None
+    only: Sequence[UUID] | None = None
 
 
 @dataclass(slots=True)
@@ -97,8 +101,34 @@ class Corpus:
     document_frequency: Mapping[str, int]
 
 
-def exhaustive(view: View) -> bool:
-    return view.present and view.branch.live_count <= EXHAUSTIVE_MEMORIES
+def _counts(terms: Sequence[str], parameters: dict[str, object]) -> str:
+    """SQL for how often each term stands in a text, in order. Spelled out: a subquery per row costs five times as much."""
+    parameters |= {f"t{i}": term for i, term in enumerate(terms)}
+    each = (f"coalesce(c.counts[array_position(c.terms, CAST(:t{i} AS text))], 0)" for i in range(len(terms)))
+    return f"CAST(ARRAY[{', '.join(each)}] AS integer[])"
+
+
+def exhaustive(view: View, depth: Depth) -> bool:
+    return view.present and view.branch.live_count <= depth.whole
+
+
+def document_frequencies(tx: Transaction, view: View, terms: Sequence[str]) -> dict[str, int]:
+    """How many memories of a view hold each term; terms that none holds are left out."""
+    bound: dict[str, object] = {"branch": view.branch.id}
+    statement = _HELD_NOW
+    if not view.present:
+        source, bound = visible(view)
+        statement = _HELD_THEN.format(visible=source, shown=SHOWN)
+    rows = tx.tuples(statement, terms=list(terms), **bound)
+    return {term: documents for term, documents in rows if documents > 0}
+
+
+_HELD_NOW = "SELECT term, documents FROM terms WHERE tenant_id = :tenant AND branch_id = :branch AND term = ANY(:terms)"
+_HELD_THEN = """
+SELECT t.term, count(*) FROM {visible} v JOIN contents c ON c.tenant_id = :tenant AND c.id = v.content_id
+CROSS JOIN LATERAL unnest(c.terms) AS t (term)
+WHERE {shown} AND c.terms && CAST(:terms AS text[]) AND t.term = ANY(CAST(:terms AS text[])) GROUP BY t.term
+"""
 
 
 def candidates(tx: Transaction, view: View, request: Request) -> tuple[list[Found], Corpus]:
@@ -111,10 +141,13 @@ def candidates(tx: Transaction, view: View, request: Request) -> tuple[list[Foun
         "postings": request.depth.postings,
         "around": request.depth.neighbours,
     }
+    if request.only is not None:
+        parameters["only"] = list(request.only)
+    parts = {"condition": condition, "counts": _counts(request.terms, parameters)}
     archived = mentions(request.filter, "state")
     if view.present and not archived:
-        return _of_present(tx, view, request, condition, parameters)
-    return _of_past(tx, view, request, condition, parameters)
+        return _of_present(tx, view, request, parts, parameters)
+    return _of_past(tx, view, request, parts, parameters)
 
 
 def _condition(request: Request) -> tuple[str, dict[str, object]]:
@@ -138,8 +171,7 @@ def _condition(request: Request) -> tuple[str, dict[str, object]]:
 _SELECT = """
 SELECT v.id AS version_id, v.memory_id, v.version, v.kind, v.state, c.text,
        1 - (c.embedding <=> :query) AS dense,
-       ARRAY(SELECT coalesce(c.counts[array_position(c.terms, q)], 0)
-             FROM unnest(CAST(:terms AS text[])) WITH ORDINALITY AS t (q, place) ORDER BY place) AS counts,
+       {counts} AS counts,
        c.length, c.tokens, v.external_id, v.session_id, v.ordinal, v.role, v.name, v.title, v.created_at,
        v.valid_from, v.valid_to, v.priority, v.sensitivity, v.trust, v.tags, CAST(v.metadata AS text),
        coalesce(u.recalls, 0) AS recalls, u.last_recalled_at, u.stability_days,
@@ -159,6 +191,29 @@ _EVERYTHING = (
     + "WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL AND "
     + SHOWN
     + " AND {condition}"
+)
+
+_AROUND = (
+    """pool AS MATERIALIZED (
+    SELECT version_id FROM hits
+    UNION
+    SELECT n.id FROM hits
+    CROSS JOIN LATERAL (SELECT o.session_id, o.ordinal FROM memory_versions o
+        WHERE o.tenant_id = :tenant AND o.id = hits.version_id LIMIT 1) o
+    CROSS JOIN LATERAL (SELECT v.id FROM memory_versions v
+        WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL
+            AND v.session_id = o.session_id AND v.ordinal BETWEEN o.ordinal - :around AND o.ordinal + :around
+            AND NOT v.tombstone AND v.erased_at IS NULL AND {condition}
+        ORDER BY v.ordinal LIMIT 8) n
+    WHERE :around > 0)
+"""
+    + _SELECT
+    + """FROM pool
+CROSS JOIN LATERAL (SELECT * FROM memory_versions m WHERE m.tenant_id = :tenant AND m.id = pool.version_id LIMIT 1) v
+CROSS JOIN LATERAL (SELECT * FROM contents t WHERE t.tenant_id = :tenant AND t.id = v.content_id LIMIT 1) c
+LEFT JOIN LATERAL (SELECT * FROM usage w WHERE w.tenant_id = :tenant AND w.cube_id = v.cube_id
+    AND w.memory_id = v.memory_id LIMIT 1) u ON true
+"""
 )
 
 # The vector graph holds only rows a job has moved in; younger rows are few and scanned exactly. Filters stand inside the
@@ -182,44 +237,36 @@ said AS MATERIALIZED (
         ORDER BY p.impact DESC LIMIT :postings) p
     GROUP BY p.version_id ORDER BY sum(p.impact * t.weight) DESC, p.version_id LIMIT :most),
 hits AS MATERIALIZED (SELECT version_id FROM near UNION SELECT version_id FROM said),
-pool AS MATERIALIZED (
-    SELECT version_id FROM hits
-    UNION
-    SELECT n.id FROM hits
-    CROSS JOIN LATERAL (SELECT o.session_id, o.ordinal FROM memory_versions o
-        WHERE o.tenant_id = :tenant AND o.id = hits.version_id LIMIT 1) o
-    CROSS JOIN LATERAL (SELECT v.id FROM memory_versions v
-        WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL
-            AND v.session_id = o.session_id AND v.ordinal BETWEEN o.ordinal - :around AND o.ordinal + :around
-            AND NOT v.tombstone AND v.erased_at IS NULL AND {condition}
-        ORDER BY v.ordinal LIMIT 8) n
-    WHERE :around > 0)
 """
-    + _SELECT
-    + """FROM pool
-CROSS JOIN LATERAL (SELECT * FROM memory_versions m WHERE m.tenant_id = :tenant AND m.id = pool.version_id LIMIT 1) v
-CROSS JOIN LATERAL (SELECT * FROM contents t WHERE t.tenant_id = :tenant AND t.id = v.content_id LIMIT 1) c
-LEFT JOIN LATERAL (SELECT * FROM usage w WHERE w.tenant_id = :tenant AND w.cube_id = v.cube_id
-    AND w.memory_id = v.memory_id LIMIT 1) u ON true
+    + _AROUND
+)
+_NAMED = (
+    """
+WITH hits AS MATERIALIZED (
+    SELECT v.id AS version_id FROM memory_versions v WHERE v.tenant_id = :tenant AND v.branch_id = :branch
+    AND v.to_revision IS NULL AND v.memory_id = ANY(:only) AND NOT v.tombstone AND v.erased_at IS NULL AND {condition}),
 """
+    + _AROUND
 )
 
 
 def _of_present(
-    tx: Transaction, view: View, request: Request, condition: str, parameters: dict[str, object]
+    tx: Transaction, view: View, request: Request, parts: dict[str, str], parameters: dict[str, object]
 ) -> tuple[list[Found], Corpus]:
     branch = view.branch
     corpus = Corpus(branch.live_count, branch.term_total / max(branch.live_count, 1), request.documents)
-    if exhaustive(view):
-        statement = _EVERYTHING.format(condition=condition)
+    if request.only is not None:
+        statement = _NAMED.format(**parts)
+    elif exhaustive(view, request.depth):
+        statement = _EVERYTHING.format(**parts)
     else:
         filtered = request.filter is not None or request.kinds is not None
         statement = _BOUNDED.format(
-            condition=condition,
+            **parts,
             posting_filter="JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = p.version_id"
             if filtered
             else "",
-            posting_condition=f"AND {condition}" if filtered else "",
+            posting_condition=f"AND {parts['condition']}" if filtered else "",
         )
         parameters["weights"] = [_weight(request, t, branch.live_count) for t in request.terms]
     return [Found(*row) for row in tx.tuples(statement, branch=branch.id, **parameters)], corpus
@@ -271,11 +318,16 @@ FROM pool JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = pool.id
 
 
 def _of_past(
-    tx: Transaction, view: View, request: Request, condition: str, parameters: dict[str, object]
+    tx: Transaction, view: View, request: Request, parts: dict[str, str], parameters: dict[str, object]
 ) -> tuple[list[Found], Corpus]:
     source, bound = visible(view)
-    statement = _PAST.format(visible=source, shown=SHOWN, condition=condition)
+    if request.only is not None:
+        parts["condition"] += " AND v.memory_id = ANY(:only)"
+    statement = _PAST.format(visible=source, shown=SHOWN, **parts)
     parameters.pop("postings")
+    if request.only is not None or view.branch.live_count <= request.depth.whole:
+        # What the present would read whole is read whole in the past too, so that an answer can be repeated.
+        parameters["most"] = max(request.depth.whole, len(request.only or ()))
     parameters["names"] = sorted(request.names)
     rows = tx.tuples(statement, **parameters, **bound)
     if not rows:

@@ -187,7 +187,7 @@ CREATE TABLE memory_versions (
     FOREIGN KEY (tenant_id, cube_id, from_revision) REFERENCES revisions (tenant_id, cube_id, number)
         DEFERRABLE INITIALLY DEFERRED,
     FOREIGN KEY (tenant_id, content_id) REFERENCES contents (tenant_id, id),
-    CHECK (valid_to IS NULL OR valid_from IS NULL OR valid_to > valid_from)
+    CHECK (valid_to >= valid_from)
 ) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX versions_live ON memory_versions (tenant_id, branch_id, memory_id) WHERE to_revision IS NULL;
 CREATE INDEX versions_live_session ON memory_versions (tenant_id, branch_id, session_id, ordinal)

@@ -3,7 +3,7 @@
 Revision ID: 0002
 Revises: 0001
 
-The state graph of docs/lifecycle.md as rows, and triggers that let nothing else happen, whoever writes: a new version must
+The state graph of a memory as rows, and triggers that let nothing else happen, whoever writes: a new version must
 follow from what its branch showed before; what is written stays as it is, except that a version may end, be recalled for
 the first time, or be erased in full. The rows are those of `memos.rules.lifecycle` when this was written (a test compares
 them); a change of the graph is a migration of its own.
@@ -141,6 +141,10 @@ ALTER TABLE cubes ADD COLUMN decayed_at timestamptz, ADD COLUMN promoted_at time
 ALTER TABLE memory_versions
     ADD CONSTRAINT versions_begin_live CHECK (version > 1 OR state IN ('generated', 'activated') OR action = 'import'),
     ADD CONSTRAINT versions_frozen_from CHECK (state <> 'frozen' OR state_before IS NOT NULL);
+-- The cube moves behind the key: with both in front of other columns, a planner without statistics (a fresh database)
+-- took this index for any look at a memory of a cube, and read the whole cube.
+DROP INDEX versions_dedup;
+CREATE INDEX versions_dedup ON memory_versions (tenant_id, dedup_key, cube_id);
 CREATE INDEX versions_merged_into ON memory_versions (tenant_id, cube_id, merged_into) WHERE merged_into IS NOT NULL;
 """
 
@@ -156,14 +160,14 @@ CREATE FUNCTION memos_log_transition(v memory_versions, was text, action text, r
 $$;
 
 -- What a branch showed of a memory just before a revision: its own version, or that of the branch it was forked from.
-CREATE FUNCTION memos_shown_before(v memory_versions) RETURNS memory_versions LANGUAGE plpgsql STABLE {settings} AS $$
+CREATE FUNCTION memos_shown_before(v memory_versions) RETURNS memory_versions LANGUAGE plpgsql STABLE AS $$
 DECLARE
     found memory_versions;
 BEGIN
-    -- Nearly always the version before this one, which this very revision has ended.
-    SELECT * INTO found FROM memory_versions o WHERE o.tenant_id = v.tenant_id AND o.cube_id = v.cube_id
-        AND o.memory_id = v.memory_id AND o.version = v.version - 1;
-    IF found.branch_id = v.branch_id AND found.to_revision = v.from_revision THEN
+    -- Nearly always the writer names it, and this very revision has ended it.
+    SELECT * INTO found FROM memory_versions o WHERE o.tenant_id = v.tenant_id AND o.id = v.previous_id;
+    IF found.cube_id = v.cube_id AND found.memory_id = v.memory_id AND found.branch_id = v.branch_id
+        AND found.to_revision = v.from_revision THEN
         RETURN found;
     END IF;
     WITH RECURSIVE line AS (
@@ -172,9 +176,11 @@ BEGIN
         UNION ALL
         SELECT p.id, p.base_branch_id, p.fork_revision, least(l.cap, l.fork_revision), l.depth + 1
         FROM line l JOIN branches p ON p.tenant_id = v.tenant_id AND p.id = l.base_branch_id)
-    SELECT o.* INTO found FROM memory_versions o JOIN line l ON l.id = o.branch_id
-    WHERE o.tenant_id = v.tenant_id AND o.cube_id = v.cube_id AND o.memory_id = v.memory_id
-        AND o.from_revision <= l.cap AND (o.to_revision IS NULL OR o.to_revision > l.cap)
+    SELECT o.* INTO found
+    FROM (SELECT * FROM memory_versions m WHERE m.tenant_id = v.tenant_id AND m.cube_id = v.cube_id
+          AND m.memory_id = v.memory_id OFFSET 0) o  -- first the few versions of the memory, whatever the planner thinks
+    JOIN line l ON l.id = o.branch_id
+    WHERE o.from_revision <= l.cap AND (o.to_revision IS NULL OR o.to_revision > l.cap)
     ORDER BY l.depth, o.version DESC LIMIT 1;
     RETURN found;
 END $$;
@@ -196,7 +202,7 @@ BEGIN
         RETURN NEW;
     END IF;
     NEW.previous_id := was.id;
-    IF was.state = 'frozen' AND (NEW.tombstone OR NEW.action <> 'unfreeze') THEN
+    IF was.state = 'frozen' AND (NEW.tombstone OR NEW.action <> 'unfreeze' OR NEW.state = 'frozen') THEN
         RAISE check_violation USING CONSTRAINT = 'lifecycle',
             MESSAGE = format('memory %s is frozen: no %s before it is unfrozen', NEW.memory_id, NEW.action);
     END IF;
@@ -251,7 +257,8 @@ BEGIN
         RETURN NEW;
     END IF;
     IF OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL THEN
-        IF OLD.state = 'frozen' AND OLD.to_revision IS NULL AND NOT OLD.tombstone THEN
+        IF OLD.state = 'frozen' AND OLD.to_revision IS NULL AND NOT OLD.tombstone AND EXISTS (SELECT 1 FROM branches b
+            WHERE b.tenant_id = OLD.tenant_id AND b.id = OLD.branch_id AND b.deleted_at IS NULL) THEN
             RAISE check_violation USING CONSTRAINT = 'lifecycle',
                 MESSAGE = format('memory %s is frozen: no erasure before it is unfrozen', OLD.memory_id);
         END IF;
@@ -292,7 +299,7 @@ END $$;
 CREATE FUNCTION memos_check_content() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL AND NEW.sha256 IS NULL AND NEW.embedding IS NULL
-        AND NEW.context IS NULL AND NEW.terms = '{{}}' AND NEW.counts = '{{}}' THEN
+        AND NEW.terms = '{{}}' AND NEW.counts = '{{}}' THEN
         RETURN NEW;
     END IF;
     RAISE check_violation USING CONSTRAINT = 'lifecycle',
@@ -356,7 +363,8 @@ def downgrade() -> None:
     for name in ("check_version()", "check_amendment()", "check_end()", "check_thaw()", "check_content()",
                  "shown_before(memory_versions)", "log_transition(memory_versions, text, text, integer)"):  # fmt: skip
         op.execute(f"DROP FUNCTION memos_{name}")
-    op.execute("DROP INDEX versions_merged_into")
+    op.execute("DROP INDEX versions_merged_into; DROP INDEX versions_dedup")
+    op.execute("CREATE INDEX versions_dedup ON memory_versions (tenant_id, cube_id, dedup_key)")
     op.execute("ALTER TABLE memory_versions DROP CONSTRAINT versions_begin_live, DROP CONSTRAINT versions_frozen_from")
     op.execute("ALTER TABLE cubes DROP COLUMN decayed_at, DROP COLUMN promoted_at")
     op.execute("ALTER TABLE usage DROP COLUMN recent, DROP COLUMN weighted_recalls, DROP COLUMN tier")

@@ -95,9 +95,13 @@ def test_another_tenant_sees_and_changes_nothing(
         for table in tenant_tables(owner_url):
             if table.startswith("heads_"):
                 continue  # partitions cannot be named by the app at all, see below
-            seen = tx.connection.execute(text(f"SELECT count(*) FROM {table} WHERE tenant_id <> :other"), {"other": other_tenant})
+            seen = tx.connection.execute(
+                text(f"SELECT count(*) FROM {table} WHERE tenant_id <> :other"), {"other": other_tenant}
+            )
             assert seen.scalar() == 0, table
-        changed = tx.connection.execute(text("UPDATE contents SET text = 'mine now' WHERE tenant_id = :t"), {"t": owner.tenant_id})
+        changed = tx.connection.execute(
+            text("UPDATE contents SET text = 'mine now' WHERE tenant_id = :t"), {"t": owner.tenant_id}
+        )
         assert changed.rowcount == 0
 
 
@@ -119,7 +123,10 @@ def test_partitions_are_out_of_reach_for_the_app(owner_url: str, filled: UUID) -
 
 def test_the_audit_cannot_be_rewritten_by_the_app(app: App, owner: Principal, filled: UUID) -> None:
     for statement in ("UPDATE audit SET action = 'nothing'", "DELETE FROM audit"):
-        with pytest.raises(ProgrammingError, match="permission denied"), app.database.transaction(owner.tenant_id) as tx:
+        with (
+            pytest.raises(ProgrammingError, match="permission denied"),
+            app.database.transaction(owner.tenant_id) as tx,
+        ):
             tx.connection.execute(text(statement))
 
 

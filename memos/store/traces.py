@@ -1,0 +1,75 @@
+"""Traces of answered questions: written in batches, read one at a time, gone after a while."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from memos.store.engine import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """How one question was answered. `items` are [memory id, version, score, channels], best first.
+
+    `request` holds what was asked, its `now` made explicit; `revisions` the revision read of each cube, by its id.
+    """
+
+    id: UUID
+    door: str
+    asked_at: datetime
+    key_id: UUID
+    cube_ids: list[UUID]
+    memory_ids: list[UUID]
+    request: dict[str, Any]
+    revisions: dict[str, int]
+    route: dict[str, Any]
+    items: list[list[Any]]
+    dropped: list[list[str]]
+    answer_hash: bytes
+    weights: str
+    took_ms: float
+
+
+_COLUMNS = tuple(Trace.__dataclass_fields__)
+_JSON = frozenset({"request", "revisions", "route", "items", "dropped"})
+_VALUES = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in _COLUMNS)
+_INSERT = (
+    f"INSERT INTO traces (tenant_id, {', '.join(_COLUMNS)}) VALUES (:tenant, {_VALUES}) "
+    "ON CONFLICT (tenant_id, id) DO NOTHING"
+)
+
+_DROP_ERASED = (
+    "DELETE FROM traces t WHERE t.tenant_id = :tenant AND t.id = ANY(:ids) AND EXISTS (SELECT 1 FROM memories m "
+    "WHERE m.tenant_id = :tenant AND m.cube_id = ANY(t.cube_ids) AND m.id = ANY(t.memory_ids) AND m.erased_at IS NOT NULL)"
+)
+
+
+def add(tx: Transaction, traces: Sequence[Trace]) -> None:
+    """Write traces, but for those that name a memory which has been erased since the question was answered."""
+    for trace in traces:
+        row = asdict(trace)
+        tx.run(_INSERT, **{name: json.dumps(value) if name in _JSON else value for name, value in row.items()})
+    tx.run(_DROP_ERASED, ids=[trace.id for trace in traces])
+
+
+def find(tx: Transaction, trace_id: UUID) -> Trace | None:
+    row = tx.row(f"SELECT {', '.join(_COLUMNS)} FROM traces WHERE tenant_id = :tenant AND id = :id", id=trace_id)
+    if row is None:
+        return None
+    return Trace(**{**row, "answer_hash": bytes(row["answer_hash"])})
+
+
+def forget(tx: Transaction, memory_ids: Sequence[UUID]) -> int:
+    """Remove every trace that names one of these memories: for an erasure, as the question may repeat their text."""
+    return tx.run(
+        "DELETE FROM traces WHERE tenant_id = :tenant AND memory_ids && CAST(:ids AS uuid[])", ids=list(memory_ids)
+    )
+
+
+def purge(tx: Transaction, before: datetime) -> int:
+    return tx.run("DELETE FROM traces WHERE tenant_id = :tenant AND asked_at < :before", before=before)
