@@ -9,6 +9,7 @@
     ├── NotFound                    404 not_found            absent and foreign look the same
     ├── Conflict                    409 conflict             true of the request, not of the present state
     │   ├── IdempotencyConflict     409 idempotency_conflict
+    │   ├── ErasedContent           409 erased_content       it was erased here, and the policy refuses its return
     │   ├── Frozen                  409 frozen
     │   └── MergeConflict           409 merge_conflict
     ├── Stale                       412 stale                If-Match names a state that has passed
@@ -94,6 +95,11 @@ class Conflict(MemosError):
 class IdempotencyConflict(Conflict):
     code = "idempotency_conflict"
     title = "This Idempotency-Key was used for another request"
+
+
+class ErasedContent(Conflict):
+    code = "erased_content"
+    title = "This content was erased and may not come back"
 
 
 class Frozen(Conflict):

@@ -14,6 +14,8 @@ from memos.errors import Misconfigured
 from memos.services.known_speakers import KnownSpeakers
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
+from memos.services.signing import keyring
+from memos.services.trace_buffer import TraceBuffer
 from memos.settings import Settings
 from memos.store.engine import Database
 from memos.store.schema import app_url
@@ -28,11 +30,13 @@ class App:
     embedder: Embedder
     redis: Redis | None
     recalls: RecallBuffer
+    traces: TraceBuffer
     recall: Recall
     nudger: Nudger
 
     def close(self) -> None:
         self.recalls.stop()
+        self.traces.stop()
         self.nudger.close()
         self.database.close()
         if self.redis is not None:
@@ -51,17 +55,24 @@ def build_app(
     Without a `nudger` (the doors have one, see `workers.nudging`) new jobs wait for the sweeper.
     """
     nudger = nudger or NoNudger()
-    database = Database(login_url(settings), settings, application_name=application_name, nudge=nudger.nudge)
+    database = Database(
+        login_url(settings),
+        settings,
+        application_name=application_name,
+        nudge=nudger.nudge,
+        marks_key=lambda: keyring(settings).marks,
+    )
     redis = Redis.from_url(settings.redis_url.get_secret_value()) if settings.redis_url else None
     embedder = embedder or embedder_of(settings)
-    recalls = RecallBuffer(database)
+    recalls, traces = RecallBuffer(database), TraceBuffer(database)
     return App(
         settings=settings,
         database=database,
         embedder=embedder,
         redis=redis,
         recalls=recalls,
-        recall=Recall(database, embedder, recalls, KnownSpeakers()),
+        traces=traces,
+        recall=Recall(database, embedder, recalls, KnownSpeakers(), traces),
         nudger=nudger,
     )
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from memos.encoders.embedder import build_embedder
@@ -67,7 +68,10 @@ def owner_url(servers: Servers, template: str) -> str:
 def app(owner_url: str, servers: Servers) -> Iterator[App]:
     """The service's parts on a fresh database, with an embedder small enough for tests."""
     settings = Settings(
-        database_url=owner_url, redis_url=servers.redis_url, embedder=f"fake:{DIMENSIONS}", data_dir=servers.root
+        database_url=SecretStr(owner_url),
+        redis_url=SecretStr(servers.redis_url),
+        embedder=f"fake:{DIMENSIONS}",
+        data_dir=servers.root,
     )
     built = build_app(settings, embedder=build_embedder(f"fake:{DIMENSIONS}", cache_dir=servers.root))
     yield built

@@ -14,7 +14,7 @@ from memos.services import work
 from memos.services.remember import utc_now
 from memos.wiring import App
 from workers.nudging import publisher
-from workers.schedule import PURGE, RUN_JOB, SWEEP
+from workers.schedule import PLAN, PURGE, RUN_JOB, SWEEP
 
 # Jobs named by one sweep: what two workers do in a few seconds.
 SWEEP_MOST = 1_000
@@ -39,6 +39,10 @@ def register(celery: Celery, app: Callable[[], App]) -> None:
     def sweep() -> None:
         if sweep_once(celery, app()) == SWEEP_MOST:
             celery.send_task(SWEEP, countdown=AGAIN_S, expires=60)
+
+    @celery.task(name=PLAN)  # type: ignore[untyped-decorator]
+    def plan() -> None:
+        log.info("planned", **work.plan(app().database, utc_now()))
 
     @celery.task(name=PURGE)  # type: ignore[untyped-decorator]
     def purge() -> None:

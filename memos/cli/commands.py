@@ -86,6 +86,18 @@ def doctor(
     sys.exit(run(load_settings(data_dir), repair=repair, as_json=as_json))
 
 
+@cli.command("verify-receipt")
+def verify_receipt(
+    receipt: Annotated[Path, typer.Argument(help="What GET /v1/receipts/ID returned.")],
+    key: Annotated[Path, typer.Option("--key", help="What GET /v1/receipts/key returned.")],
+) -> None:
+    """Check the receipt of an erasure, offline. Exit code 1 when it does not hold."""
+    from memos.cli.verify_receipt import told
+    from memos.cli.verify_receipt import verify_receipt as verify
+
+    typer.echo(told(verify(receipt, key)))
+
+
 @cli.command()
 def demo(
     url: Annotated[str | None, typer.Option(help="A running service, instead of a fresh one.")] = None,

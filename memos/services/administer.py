@@ -11,6 +11,7 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import Frozen, Invalid, NotFound
+from memos.rules import policy as policies
 from memos.rules.access import Principal, Scope, new_key, parse_scopes
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
@@ -25,6 +26,7 @@ def create_cube(
 ) -> CubeView:
     who.require(Scope.WRITE)
     who.require_unbound()
+    policies.parse(policy)
     cube, branch = cubes.create(tx, uuid_utils.uuid7(), name, description, dict(policy))
     audit.record(tx, who.key_id, "cube.create", now, cube_id=cube.id, target=name)
     return CubeView.of(cube, branch, [branch], {"memories": 0, "by_kind": {}, "by_state": {}})
@@ -64,6 +66,8 @@ def update_cube(
     changed = sorted(field for field, value in given.items() if value is not None)
     if not changed:
         raise Invalid("nothing to change: send name, description or policy", where=["body"])
+    if policy is not None:
+        policies.parse(policy)
     cubes.update(
         tx,
         writer.cube,

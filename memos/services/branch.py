@@ -23,7 +23,7 @@ from memos.services.views import (
     TagView,
     page,
 )
-from memos.store import audit, cubes, memories
+from memos.store import audit, cubes, identities, memories
 from memos.store.cubes import At, View
 from memos.store.engine import Transaction
 from memos.store.memories import Standing, Version
@@ -92,9 +92,11 @@ def rollback(
             writer.restate(now_row, rows[wanted[memory_id].id], "rollback")
         elif now_row is not None:
             writer.remove(now_row)
+    meanings = identities.restore(identities.meanings(tx, writer.view), identities.meanings(tx, target))
     revised = writer.finish(
         kind="rollback", author=who.key_id, reason=reason or f"back to revision {target.at}", even_if_empty=True
     )
+    identities.decide(tx, writer.branch, revised.number, meanings)
     audit.record(tx, who.key_id, "cube.rollback", now, cube_id=writer.cube.id,
                  detail={"revision": revised.number, "to": target.at, "branch": branch})  # fmt: skip
     return cubes.revision(tx, writer.cube.id, revised.number)
@@ -141,6 +143,13 @@ def merge(
         writer.restate(sides[1].get(memory_id), sides[2][memory_id], "branch_merge")
     for memory_id in plan.remove:
         writer.remove(sides[1][memory_id])
+    base_meanings = identities.meanings(tx, base_view) if base_view else identities.Meanings({})
+    meanings = identities.merge(
+        base_meanings,
+        identities.meanings(tx, writer.view),
+        identities.meanings(tx, theirs_view),
+        prefer_theirs=strategy == "theirs",
+    )
     revised = writer.finish(
         kind="merge",
         author=who.key_id,
@@ -148,6 +157,7 @@ def merge(
         merged_from=theirs_view.branch.head_revision or None,
         even_if_empty=True,
     )
+    identities.decide(tx, writer.branch, revised.number, meanings)
     audit.record(tx, who.key_id, "cube.merge", now, cube_id=writer.cube.id,
                  detail={"revision": revised.number, "source": source, "target": target})  # fmt: skip
     return MergeView(revised.number, len(plan.take) + len(plan.remove), conflicts)

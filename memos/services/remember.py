@@ -16,6 +16,7 @@ from memos.encoders.embedder import Embedder
 from memos.errors import Frozen, Invalid
 from memos.rules.access import Principal, Scope
 from memos.rules.chunking import passages
+from memos.rules.derivation_policy import ExtractionPolicy
 from memos.rules.header import DEFAULT_PRIORITY, Draft, Kind, Sensitivity, dedup_key
 from memos.services.encode import encode
 from memos.services.etags import require_match
@@ -171,7 +172,8 @@ def write(
     if revised.written:
         audit.record(tx, who.key_id, f"write.{prepared.kind}", now, cube_id=writer.cube.id,
                      detail={"revision": revised.number, "memories": len(outcome.order)})  # fmt: skip
-        job_ids = jobs.promise_after_write(tx, writer.cube.id, writer.branch.name, prepared.kind, revised.number)
+        extraction = ExtractionPolicy.of(writer.cube.policy).enabled
+        job_ids = jobs.promise_after_write(tx, writer.cube.id, writer.branch.name, extraction=extraction)
     return Written(
         revised.number,
         [
@@ -207,7 +209,11 @@ class _Outcome:
             memory_id = self.writer.add(self._placed(draft), encoded, memory_id)
             self._ids[key] = memory_id
             how, version = "added", 1
-        elif shown.text == draft.text and shown.state in ("generated", "activated", "frozen"):
+        elif (
+            shown.text == draft.text
+            and shown.state in ("generated", "activated", "frozen")
+            and not _is_news(shown, draft)
+        ):
             self.repeated.append(shown.memory_id)
             how, version = "repeated", shown.version
         else:
@@ -220,7 +226,8 @@ class _Outcome:
     def _say_again(self, shown: Version, draft: Draft, encoded: Encoded) -> None:
         """The same id with another text is an edit; something put away and said again is back."""
         refuse_frozen(shown)
-        same_text = shown.text == draft.text
+        # What was replaced and is said anew is read anew, and so needs a text of its own.
+        same_text = shown.text == draft.text and not _is_news(shown, draft)
         back = shown.state not in ("generated", "activated")
         after = replace(
             draft,
@@ -244,6 +251,13 @@ class _Outcome:
 
     def rows(self) -> list[tuple[UUID, str | None, int, Any]]:
         return [(memory_id, *self.order[memory_id]) for memory_id in self._sequence]
+
+
+def _is_news(shown: Version, draft: Draft) -> bool:
+    """Whether a fact is said again after something else had replaced it. A record sent again is no news."""
+    if draft.kind is not Kind.FACT or draft.external_id is not None or shown.state == "frozen":
+        return False
+    return shown.valid_to is not None and draft.valid_to is None and draft.created_at > shown.valid_to
 
 
 def refuse_frozen(row: Version) -> None:

@@ -11,12 +11,13 @@ from uuid import UUID
 from memos.encoders.embedder import Embedder
 from memos.errors import Conflict, Invalid, NotFound
 from memos.rules.access import Principal, Scope
+from memos.rules.derivation_policy import ExtractionPolicy
 from memos.rules.header import Draft, Kind, dedup_key
 from memos.rules.lifecycle import Action, State, Touch, check_touch, check_transition
 from memos.services.encode import encode
 from memos.services.etags import require_match
 from memos.services.views import MemoryView
-from memos.store import audit, cubes, memories
+from memos.store import audit, cubes, jobs, memories
 from memos.store.engine import Database, Transaction
 from memos.store.memories import Version
 from memos.store.revision_writer import Encoded, RevisionWriter
@@ -88,6 +89,9 @@ def change(
     if "content" in prepared.changes and row.external_id is None:
         after = replace(after, dedup_key=dedup_key(after))
     writer.change(row, after, prepared.encoded)
+    if prepared.encoded is not None:
+        extraction = ExtractionPolicy.of(writer.cube.policy).enabled
+        jobs.promise_after_write(tx, writer.cube.id, writer.branch.name, extraction=extraction)
     return _finish(writer, who, "edit", reason, row.memory_id)
 
 

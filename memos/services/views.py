@@ -210,12 +210,17 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
+    """`candidates` counts memories read and scored; `runner_up` is the next deeper budget and about how many it reads."""
+
     granularities: list[str]
     channels: list[str]
     budget: str
     reason: str
     confidence: float
     runner_up: str | None = None
+    runner_up_candidates: int | None = None
+    candidates: int = 0
+    escalated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,41 @@ class SearchAnswer:
     trace_id: UUID
     took_ms: float
     revisions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextItem:
+    """The `number`-th citation of a context; `excerpt` is the part of the memory that stands in the text."""
+
+    number: int
+    memory_id: UUID
+    version: int
+    kind: str
+    cube: UUID
+    tokens: int
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedItem:
+    memory_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextAnswer:
+    """`tokens` counts `text` by the tokenizer named."""
+
+    text: str
+    tokens: int
+    tokenizer: str
+    items: list[ContextItem]
+    dropped: list[DroppedItem]
+    route: RouteView
+    context_hash: str
+    trace_id: UUID
+    took_ms: float
+    revisions: dict[str, int]
 
 
 def page(items: list[T], limit: int, cursor_of: Any) -> Page[T]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,22 +19,37 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memos.errors import MemosError, TooBusy, Unavailable
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
-from memos.services import extract, indexing
+from memos.services import consolidate, erase, extract, forget, indexing, promote
 from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
-from memos.store import idempotency, jobs
+from memos.store import decisions, idempotency, jobs, traces
 from memos.store.engine import Database
 from memos.store.jobs import Due
 
 HANDLERS: Mapping[str, Handler] = {
+    "consolidate": consolidate.consolidate,
+    "decay": forget.decay,
+    "erase": erase.erase,
     "extract": extract.extract,
     "index": indexing.index,
+    "promote": promote.promote,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
+
+PLANS: Mapping[str, Callable[[Database, UUID, datetime], int]] = {
+    "decay": forget.plan,
+    "promote": promote.plan,
+}
+"""Work that nobody asks for: each promises the jobs of one tenant that are due by the clock, and says how many."""
 
 KEEP_ANSWERS = timedelta(hours=48)
 """How long a request may be repeated under its Idempotency-Key and get its first answer."""
 KEEP_JOBS = timedelta(days=7)
 """How long a job that ended well can be looked up."""
+KEEP_TRACES = timedelta(days=7)
+"""How long an answer can be looked into and replayed."""
+
+KEEP_DECISIONS = timedelta(days=180)
+"""How long it can be looked up why a worker did what it did."""
 
 _MOST_DETAIL = 500  # characters: an error is for reading
 
@@ -67,13 +82,25 @@ def due(parts: Parts, most: int) -> list[Due]:
     return jobs.due(parts.database, most)
 
 
+def plan(database: Database, now: datetime) -> dict[str, int]:
+    """Promise what is due by the clock, tenant by tenant; how many jobs of each kind. They run in turns like any others."""
+    promised = dict.fromkeys(PLANS, 0)
+    for tenant_id in jobs.tenant_ids(database):
+        for kind, due_of in PLANS.items():
+            promised[kind] += due_of(database, tenant_id, now)
+    return promised
+
+
 def purge(database: Database, now: datetime) -> dict[str, int]:
-    """Forget answers kept for repeats, and jobs that ended well, past their time. How many rows of each went."""
-    gone = {"answers": 0, "jobs": 0}
+    """Forget answers kept for repeats, jobs that ended well, traces and decisions, past their time. How many rows of
+    each went."""
+    gone = {"answers": 0, "jobs": 0, "traces": 0, "decisions": 0}
     for tenant_id in jobs.tenant_ids(database):
         with database.transaction(tenant_id) as tx:
             gone["answers"] += idempotency.purge(tx, now - KEEP_ANSWERS)
             gone["jobs"] += jobs.purge(tx, now - KEEP_JOBS)
+            gone["traces"] += traces.purge(tx, now - KEEP_TRACES)
+            gone["decisions"] += decisions.purge(tx, now - KEEP_DECISIONS)
     return gone
 
 

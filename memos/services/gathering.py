@@ -1,0 +1,194 @@
+"""Gathering: what search and context share. A query in, ranked memories of one snapshot out, and the route taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from memos.encoders.embedder import Embedder
+from memos.errors import Invalid
+from memos.rules import filters, routing
+from memos.rules.access import Principal, Scope
+from memos.rules.embedding_text import query_text
+from memos.rules.folding import Origin, after_sources
+from memos.rules.header import Kind
+from memos.rules.ranking import Ranked
+from memos.rules.routing import Plan
+from memos.rules.speakers import name_terms, named_speakers
+from memos.rules.understanding import understand
+from memos.services.known_speakers import KnownSpeakers
+from memos.services.looking import Looked, depth_of
+from memos.services.recall_buffer import RecallBuffer
+from memos.services.trace_buffer import TraceBuffer
+from memos.services.views import RouteView
+from memos.store import cubes, search
+from memos.store.cubes import At, View
+from memos.store.engine import Database
+from memos.store.search import Found
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    query: str
+    limit: int = 10
+    granularity: str | Sequence[str] = "auto"
+    filter: object | None = None
+    budget: str = "auto"
+    branch: str = cubes.MAIN
+    at: At = None
+    as_of: datetime | None = None
+    now: datetime | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The parts a search needs, put together once."""
+
+    database: Database
+    embedder: Embedder
+    counts: RecallBuffer
+    speakers: KnownSpeakers
+    traces: TraceBuffer
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A found memory, the cube it is of, and its place."""
+
+    row: Found
+    cube: UUID
+    ranked: Ranked
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.row.memory_id, self.row.kind, self.row.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Best first. `weights` says how much each term of the query tells (its idf); `moment` is the asker's time, `clock`
+    ours."""
+
+    scored: list[Scored]
+    views: list[View]
+    weights: dict[str, float]
+    route: RouteView
+    moment: datetime
+    clock: datetime
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        return {str(view.cube.id): view.at for view in self.views}
+
+
+def gather(
+    recall: Recall,
+    who: Principal,
+    references: Sequence[str],
+    asked: SearchQuery,
+    *,
+    clock: datetime,
+    pinned: Mapping[UUID, int] | None = None,
+) -> Gathered:
+    """Rank the memories of one or several cubes as one corpus. `now` in the query moves the asker's clock.
+
+    `pinned` names the revision of each cube to read, by ids that are then also the `references`.
+    Two round trips for the first look; a second look takes two more, and sources out of sight one.
+    """
+    who.require(Scope.READ)
+    moment = asked.now or clock
+    tree = None if asked.filter is None else filters.parse(asked.filter)
+    understood = understand(asked.query, moment)
+    plan = routing.plan(understood, asked.budget, _kinds(asked.granularity))
+    scope = (who.tenant_id, tuple(references), asked.branch)
+    text = query_text(asked.query, recall.speakers.known(scope, asked.query))
+    vector = recall.embedder.embed([text])[0]
+    with recall.database.transaction(who.tenant_id, read_only=True) as tx:
+        features = understood.features
+        views = [
+            cubes.view_for_query(
+                tx,
+                reference,
+                asked.branch,
+                asked.at if pinned is None else pinned[UUID(reference)],
+                features.terms,
+                asked.query,
+            )
+            for reference in dict.fromkeys(references)
+        ]
+        for view, _ in views:
+            who.reach(view.cube.id)
+        named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
+        if (exact := query_text(asked.query, named)) != text:
+            vector = recall.embedder.embed([exact])[0]
+        request = search.Request(
+            embedding=vector,
+            terms=features.terms,
+            documents={},
+            names=name_terms(named),
+            depth=depth_of(plan.probe),
+            as_of=asked.as_of or moment,
+            kinds=plan.granularities if plan.chosen else None,
+            filter=tree,
+        )
+        looked = Looked(tx, views, understood, plan, request)
+        looked.look()
+        ranked = looked.ranked(max(asked.limit, routing.JUDGED))
+        # Of the first look also after a second: the words found then raise scores, which proves nothing.
+        sure = routing.confidence(routing.shape([one.evidence for one in ranked]))
+        escalated = routing.escalates(plan, sure, len(ranked))
+        if escalated:
+            looked.look_again(ranked)
+            ranked = looked.ranked(max(asked.limit, routing.JUDGED))
+    recall.speakers.learn(scope, asked.query, named)
+    scored = [Scored(*looked.rows[one.version_id], one) for one in ranked]
+    scored = after_sources([(one, one.origin) for one in scored])[: asked.limit]
+    return Gathered(
+        scored=scored,
+        views=[view for view, _ in views],
+        weights=looked.term_weights(),
+        route=_route(looked, plan, sure, escalated=escalated),
+        moment=moment,
+        clock=clock,
+    )
+
+
+def _kinds(granularity: str | Sequence[str]) -> list[str] | None:
+    """None for `auto`: every kind takes part."""
+    if granularity == "auto":
+        return None
+    names = [granularity] if isinstance(granularity, str) else list(granularity)
+    known = [k.value for k in Kind]
+    for name in names:
+        if name not in known:
+            raise Invalid(
+                f"unknown granularity {name!r}; known: auto, {', '.join(known)}", where=["body", "granularity"]
+            )
+    return names
+
+
+def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> RouteView:
+    channels = ["dense", "lexical", *(["feedback"] if looked.expansion else [])]
+    if not looked.present:
+        how = "a past state was asked for: its versions were scanned"
+    elif looked.whole:
+        how = "the cube is small: every memory was scored"
+    else:
+        probe = plan.escalation if escalated and plan.escalation else plan.probe
+        how = f"the nearest {probe.per_channel} of each channel and {probe.neighbours} beside each were scored"
+    again = "; looked again, deeper and with words of the best hits" if escalated else ""
+    name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.documents)
+    return RouteView(
+        granularities=list(plan.granularities),
+        channels=channels,
+        budget=plan.budget,
+        reason=f"{plan.why}: {how}{again}",
+        confidence=sure,
+        runner_up=name,
+        runner_up_candidates=cost,
+        candidates=looked.read,
+        escalated=escalated,
+    )

@@ -1,0 +1,103 @@
+"""Signing: the service's secret, and the keys that follow from it.
+
+Everything is derived (HKDF, RFC 5869) from one secret: `MEMOS_SECRET`, or a file in the data directory that is made on
+first use. Processes that share neither must be given the secret, or they would sign as different services.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from memos.embedded import default_data_dir
+from memos.errors import Misconfigured
+from memos.rules.receipts import public_bytes
+from memos.settings import Settings
+
+SECRET_FILE = "secret"  # noqa: S105 - a file's name
+_SECRET_BYTES = 32
+# Shorter secrets can be guessed, and with them everything signed be forged.
+_MIN_SECRET = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts."""
+
+    signer: Ed25519PrivateKey
+    tombstones: bytes
+    marks: bytes
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes, for anyone."""
+        return public_bytes(self.signer.public_key())
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The keys of this service. Raises `Misconfigured` when the secret cannot be read or made."""
+    return keys_of(service_secret(settings))
+
+
+@lru_cache(maxsize=8)
+def keys_of(secret: bytes) -> Keyring:
+    return Keyring(
+        Ed25519PrivateKey.from_private_bytes(_derived(secret, b"memos receipts: signature")),
+        _derived(secret, b"memos receipts: tombstones"),
+        _derived(secret, b"memos erasure: marks"),
+    )
+
+
+def service_secret(settings: Settings) -> bytes:
+    """`MEMOS_SECRET`, or the content of the file `secret` in the data directory, which is made when it is not there."""
+    if settings.secret is not None:
+        given = settings.secret.get_secret_value().encode()
+        if len(given) < _MIN_SECRET:
+            raise Misconfigured(f"MEMOS_SECRET is too short: give it at least {_MIN_SECRET} characters")
+        return given
+    path = (settings.data_dir or default_data_dir()) / SECRET_FILE
+    try:
+        return _read(path) or _make(path)
+    except OSError as error:
+        raise Misconfigured(
+            f"the service's secret cannot be kept in {path} ({error.strerror}); set MEMOS_SECRET instead"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    """Empty when there is none yet."""
+    with suppress(FileNotFoundError):
+        content = path.read_bytes().strip()
+        if len(content) < _MIN_SECRET:
+            raise Misconfigured(f"{path} holds no secret; restore it from a backup, or remove it to begin anew")
+        return content
+    return b""
+
+
+def _make(path: Path) -> bytes:
+    """Whoever is first wins: the file appears whole or not at all, and is never replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(_SECRET_BYTES).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
+    return _read(path)
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    return HKDF(SHA256(), length=32, salt=None, info=purpose).derive(secret)
