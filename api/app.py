@@ -10,17 +10,32 @@ import structlog
 from fastapi import FastAPI
 
 from api import problems
-from api.admin import keys, overview, tenants
+from api.admin import keys, overview, tenants, traces
 from api.metrics import Metrics
 from api.middleware import Envelope
 from api.readiness import Probe
-from api.routes import branches, cubes, jobs, memories, operations, reading, versions, writing
+from api.routes import (
+    branches,
+    cubes,
+    derived,
+    graph,
+    jobs,
+    lifecycle,
+    memories,
+    operations,
+    reading,
+    versions,
+    writing,
+)
 from api.routing import GuardedRoute
 from api.schemas.limits import Limits
 from memos.wiring import App
 
 # In the order in which paths are tried: the hottest come first.
-RESOURCES = (reading, writing, memories, cubes, versions, branches, jobs, overview, tenants, keys, operations)
+RESOURCES = (
+    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
+    operations,
+)  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
 """For the flusher of recall counts, and for an operator's key that is made in another tenant."""
@@ -59,6 +74,8 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     # The first search must not be the one that loads the model.
     await anyio.to_thread.run_sync(app.embedder.embed, ["ready"])
     app.recalls.start()
+    app.traces.start()
     log.info("serving", routes=len(api.routes))
     yield
     await anyio.to_thread.run_sync(app.recalls.stop)
+    await anyio.to_thread.run_sync(app.traces.stop)

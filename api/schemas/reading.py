@@ -38,10 +38,13 @@ HIT = {
 ROUTE = {
     "granularities": ["turn", "passage", "fact"],
     "channels": ["dense", "lexical"],
-    "budget": "mid",
-    "reason": "every channel of this version was asked",
-    "confidence": 1.0,
-    "runner_up": None,
+    "budget": "auto",
+    "reason": "asks where: the nearest 40 of each channel and 1 beside each were scored",
+    "confidence": 0.94,
+    "runner_up": "high",
+    "runner_up_candidates": 980,
+    "candidates": 131,
+    "escalated": False,
 }
 
 
@@ -152,7 +155,15 @@ class RouteOut(Output):
     budget: str
     reason: str
     confidence: float
+    """How likely an answer is among the first ten."""
     runner_up: str | None
+    """The next deeper budget, if there is one."""
+    runner_up_candidates: int | None
+    """About how many memories that would read."""
+    candidates: int
+    """Memories that were read and scored."""
+    escalated: bool
+    """Whether the first look was not convincing, so that a second was taken."""
 
 
 class SearchOut(Output):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
@@ -12,12 +13,14 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from api import openapi
-from memos.rules.access import Scope
+from memos.rules.access import Principal, Scope
+from memos.services import work
+from memos.wiring import App
 
 Json = dict[str, Any]
 
 # These act on the caller's own tenant, whoever calls; what they may do there is tested below.
-OWN_GROUND = {"create_cube", "create_tenant", "create_key", "get_overview"}
+OWN_GROUND = {"create_cube", "create_tenant", "create_key", "get_overview", "receipt_keys"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Operation:
 
 
 @pytest.fixture(scope="module")
-def operations(api: FastAPI, client: TestClient) -> list[Operation]:
+def operations(api: FastAPI, client: TestClient, app: App, owner: Principal) -> list[Operation]:
     """Every guarded operation, aimed at things that exist in the owner's tenant."""
     client.post("/v1/cubes", json={"name": "travel-agent"})
     written = client.post(
@@ -49,7 +52,11 @@ def operations(api: FastAPI, client: TestClient) -> list[Operation]:
         "name": "thing",
         "job_id": written["jobs"][0],
         "key_id": client.get("/admin/v1/keys").json()["items"][0]["id"],
+        "receipt_id": _receipt(client, app, owner),
+        "entity_id": _entity(client, app, owner),
+        "trace_id": _trace(client, app),
     }
+    known["center"] = known["entity_id"]
     found = []
     for path, methods in openapi.document(api)["paths"].items():
         for method, operation in methods.items():
@@ -64,11 +71,36 @@ def operations(api: FastAPI, client: TestClient) -> list[Operation]:
                     path=path.format(**known),
                     scope=operation["x-scope"],
                     body=media.get("example"),
-                    query=dict.fromkeys(required, "0"),
+                    query={name: known.get(name, "0") for name in required},
                 )
             )
     assert len(found) > 35
     return found
+
+
+def _receipt(client: TestClient, app: App, owner: Principal) -> str:
+    """The id of a signed receipt, for something erased from the same cube."""
+    path = "/v1/cubes/travel-agent"
+    written = client.post(f"{path}/memories", json={"items": [{"kind": "fact", "content": "Ana has a cat."}]}).json()
+    promised = client.post(f"{path}/forget", json={"memory_ids": [written["memories"][0]["id"]]}).json()
+    assert work.run_job(app, owner.tenant_id, UUID(promised["job_id"])) == "succeeded"
+    return str(promised["receipt_id"])
+
+
+def _entity(client: TestClient, app: App, owner: Principal) -> str:
+    """The id of somebody a fact of the same cube is about, once a worker has read it."""
+    due = client.get("/v1/jobs?state=queued&kind=extract").json()["items"]
+    with app.database.transaction(owner.tenant_id) as tx:
+        tx.run("UPDATE jobs SET run_after = now() WHERE tenant_id = :tenant AND state = 'queued'")
+    for job in due:
+        assert work.run_job(app, owner.tenant_id, UUID(job["id"])) == "succeeded"
+    return str(client.get("/v1/cubes/travel-agent/entities").json()["items"][0]["id"])
+
+
+def _trace(client: TestClient, app: App) -> str:
+    found = client.post("/v1/cubes/travel-agent/search", json={"query": "Where does Ana live?"}).json()
+    app.recall.traces.flush()
+    return str(found["trace_id"])
 
 
 def test_without_a_key_401(operations: list[Operation], stranger: TestClient) -> None:

@@ -11,7 +11,21 @@ from fastapi.testclient import TestClient
 from jsonschema_rs import Draft202012Validator
 
 from api import openapi
-from api.schemas import admin, cubes, jobs, memories, operations, problems, reading, versions, writing
+from api.schemas import (
+    admin,
+    cubes,
+    derived,
+    graph,
+    jobs,
+    lifecycle,
+    memories,
+    operations,
+    problems,
+    reading,
+    traces,
+    versions,
+    writing,
+)
 from api.schemas.base import Input, Output
 from memos.rules.access import Scope
 
@@ -48,6 +62,19 @@ PROMISED = {
     "GET /v1/cubes/{cube}/memories/{memory_id}/provenance",
     "POST /v1/cubes/{cube}/search",
     "POST /v1/search",
+    "POST /v1/cubes/{cube}/extract",
+    "POST /v1/cubes/{cube}/consolidate",
+    "GET /v1/cubes/{cube}/entities",
+    "GET /v1/cubes/{cube}/entities/{entity_id}",
+    "POST /v1/cubes/{cube}/entities/merge",
+    "POST /v1/cubes/{cube}/entities/{entity_id}/split",
+    "GET /v1/cubes/{cube}/graph",
+    "POST /v1/cubes/{cube}/decay",
+    "POST /v1/cubes/{cube}/promote",
+    "GET /v1/cubes/{cube}/decisions",
+    "POST /v1/cubes/{cube}/forget",
+    "GET /v1/receipts/key",
+    "GET /v1/receipts/{receipt_id}",
     "GET /v1/jobs",
     "GET /v1/jobs/{job_id}",
     "POST /v1/jobs/{job_id}/cancel",
@@ -139,7 +166,7 @@ def test_every_failure_is_a_problem_document(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-MODULES = (admin, cubes, jobs, memories, operations, problems, reading, versions, writing)
+MODULES = (admin, cubes, derived, graph, jobs, lifecycle, memories, operations, problems, reading, versions, writing)
 SHAPES = sorted(
     {
         shape

@@ -1,0 +1,50 @@
+"""Traces: how a question was answered, and whether it would be answered so again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path
+from starlette.responses import Response
+
+from api.call import answer
+from api.dependencies import Caller
+from api.routing import Routes
+from api.schemas.traces import ReplayOut, TraceOut
+from memos.rules.access import Scope
+from memos.services import trace
+
+routes = Routes("Admin")
+
+TraceId = Annotated[UUID, Path(description="`trace_id` of a search or context.")]
+
+
+@routes.add(
+    "GET", "/admin/v1/traces/{trace_id}", scope=Scope.ADMIN, summary="See a trace", answer=TraceOut, fails=(404,)
+)
+def get_trace(call: Caller, trace_id: TraceId) -> Response:
+    """What was asked, the route taken and the evidence of each memory. Kept for a week, as far as `trace_sample` of the
+    cube's policy keeps any."""
+    call.app.traces.flush()
+    with call.reading() as tx:
+        found = trace.get(call.who, tx, trace_id)
+    return answer(TraceOut, trace.shown(found))
+
+
+@routes.add(
+    "POST",
+    "/admin/v1/traces/{trace_id}/replay",
+    scope=Scope.ADMIN,
+    summary="Ask again",
+    answer=ReplayOut,
+    fails=(404,),
+    repeatable=False,
+)
+def replay_trace(call: Caller, trace_id: TraceId) -> Response:
+    """The same question to the same revisions at the same time, compared with what was answered then. It writes
+    nothing, so it takes no `Idempotency-Key`."""
+    call.app.traces.flush()
+    with call.reading() as tx:
+        found = trace.get(call.who, tx, trace_id)
+    return answer(ReplayOut, trace.replay(call.app.recall, call.who, found, clock=call.now))
