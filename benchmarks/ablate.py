@@ -22,7 +22,7 @@ from benchmarks.client import MemosClient
 from benchmarks.locomo import Answer, ask_all, raw_row, scores
 from benchmarks.locomo_data import Conversation, load
 from benchmarks.locomo_replay import replayed
-from benchmarks.metrics import Latency
+from benchmarks.metrics import Latency, mean
 from benchmarks.options import add_search_options, parser, service_of, settings_of
 from benchmarks.report import Report, figure
 
@@ -83,6 +83,14 @@ def publish(report: Report, answers: Mapping[str, Sequence[Answer]]) -> None:
     """One row a variant: its figures, and its gain and milliseconds against the first."""
     figures = {name: scores(given) for name, given in answers.items()}
     latencies = {name: Latency.of([answer.elapsed_ms for answer in given]) for name, given in answers.items()}
+    effort = {
+        name: {
+            "mean_ms": mean([answer.elapsed_ms for answer in given]),
+            "candidates": mean([answer.candidates for answer in given]),
+            "escalated": mean([float(answer.escalated) for answer in given]),
+        }
+        for name, given in answers.items()
+    }
     first = next(iter(figures))
     rows = [
         (
@@ -91,12 +99,24 @@ def publish(report: Report, answers: Mapping[str, Sequence[Answer]]) -> None:
             f"{100 * (figures[name]['R@10'] - figures[first]['R@10']):+.1f}",
             f"{latencies[name].p50_ms:.1f}",
             f"{latencies[name].p50_ms - latencies[first].p50_ms:+.1f}",
+            f"{effort[name]['mean_ms']:.1f}",
+            f"{effort[name]['candidates']:.0f}",
+            f"{effort[name]['escalated']:.0%}",
         )
         for name in figures
     ]
-    columns = ("variant", *MEASURES, "R@10, points", "p50 ms", "ms more")
+    columns = ("variant", *MEASURES, "R@10, points", "p50 ms", "ms more", "mean ms", "candidates", "looked again")
     report.table(f"LoCoMo, compared with '{first}'", columns, rows)
-    report.figures |= {"quality": figures, "search_latency": latencies}
+    report.figures |= {"quality": figures, "search_latency": latencies, "effort": effort}
+    if {"auto", "budget high"} <= effort.keys():
+        # Goal of issue 4: as good as everything, within a point, for half of the work.
+        auto, everything = effort["auto"], effort["budget high"]
+        report.goal(
+            "auto: recall@10 below 'high'", figures["budget high"]["R@10"] - figures["auto"]["R@10"], "<=", 0.01
+        )
+        report.goal("auto: share of the time of 'high'", auto["mean_ms"] / everything["mean_ms"], "<=", 0.5)
+        if everything["candidates"]:
+            report.goal("auto: share of its candidates", auto["candidates"] / everything["candidates"], "<=", 0.5)
     report.raw = [{"variant": name, **raw_row(answer)} for name, given in answers.items() for answer in given]
 
 

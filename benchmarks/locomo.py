@@ -47,6 +47,8 @@ class Answer:
     tokens_at_10: int
     tokens: int
     elapsed_ms: float
+    candidates: int = 0
+    escalated: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -94,6 +96,8 @@ def _ask(client: MemosClient, one: Replayed, question: Question, *, sources: boo
         tokens_at_10=sum(approximate_tokens(hit.content) for hit in reply.hits[:10]),
         tokens=sum(approximate_tokens(hit.content) for hit in reply.hits),
         elapsed_ms=reply.elapsed_ms,
+        candidates=int(reply.route.get("candidates", 0)),
+        escalated=bool(reply.route.get("escalated", False)),
     )
 
 
