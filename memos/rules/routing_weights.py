@@ -2,7 +2,8 @@
 
 Data: the questions of LoCoMo dev (354, categories 1 to 4) and LongMemEval_S dev (46). The target is whether any evidence
 turn is among the first ten. With one conversation left out, the curve's area under ROC is 0.775; the most certain four of
-its five bins are right within 0.02, the least certain says 0.79 where 0.69 was found. `spread_session` and `feedback` were chosen on LoCoMo alone.
+its five bins are right within 0.02, the least certain says 0.79 where 0.69 was found. `spread_session` and `feedback`
+were chosen on LoCoMo alone.
 """
 
 from __future__ import annotations

@@ -62,6 +62,9 @@ PROMISED = {
     "GET /v1/cubes/{cube}/memories/{memory_id}/provenance",
     "POST /v1/cubes/{cube}/search",
     "POST /v1/search",
+    "POST /v1/cubes/{cube}/context",
+    "GET /admin/v1/traces/{trace_id}",
+    "POST /admin/v1/traces/{trace_id}/replay",
     "POST /v1/cubes/{cube}/extract",
     "POST /v1/cubes/{cube}/consolidate",
     "GET /v1/cubes/{cube}/entities",
@@ -166,7 +169,21 @@ def test_every_failure_is_a_problem_document(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-MODULES = (admin, cubes, derived, graph, jobs, lifecycle, memories, operations, problems, reading, versions, writing)
+MODULES = (
+    admin,
+    cubes,
+    derived,
+    graph,
+    jobs,
+    lifecycle,
+    memories,
+    operations,
+    problems,
+    reading,
+    traces,
+    versions,
+    writing,
+)
 SHAPES = sorted(
     {
         shape

@@ -107,7 +107,7 @@ class Cube:
     def head(self) -> int:
         return head(self.app, self.who, self.name)
 
-    def list(self, kind: str | None = None, **asked: Any) -> list[MemoryView]:
+    def memories(self, kind: str | None = None, **asked: Any) -> list[MemoryView]:
         defaults: dict[str, Any] = {
             "state": None, "tag": None, "session_id": None, "branch": "main", "at": None, "as_of": None, "limit": 200,
             "cursor": None,
@@ -117,7 +117,7 @@ class Cube:
 
     def facts(self, **asked: Any) -> dict[str, MemoryView]:
         """By text."""
-        return {m.content or "": m for m in self.list(Kind.FACT, **asked)}
+        return {m.content or "": m for m in self.memories(Kind.FACT, **asked)}
 
     def current(self) -> set[str]:
         """The texts of the facts that hold now."""

@@ -43,7 +43,7 @@ def chat(cube: Cube, session: str, day: int, *texts: str) -> list[UUID]:
 
 
 def by_external_id(cube: Cube, kind: Kind) -> Mapping[str, MemoryView]:
-    return {m.external_id or "": m for m in cube.list(kind) if m.state in ("generated", "activated")}
+    return {m.external_id or "": m for m in cube.memories(kind) if m.state in ("generated", "activated")}
 
 
 def test_near_duplicates_fold_into_one_that_lives(cube: Cube) -> None:
@@ -89,9 +89,9 @@ def test_only_what_is_new_is_compared_again(cube: Cube) -> None:
     cube.consolidate()
     [late] = cube.learn("Dora owns a blue bicycle from Porto!")
     cube.consolidate()
-    states = sorted(m.state for m in cube.list(Kind.FACT))
+    states = sorted(m.state for m in cube.memories(Kind.FACT))
     assert states == ["generated", "merged"]
-    assert late in {m.id for m in cube.list(Kind.FACT)}
+    assert late in {m.id for m in cube.memories(Kind.FACT)}
 
 
 def test_a_session_becomes_episodes_that_cite_every_turn(cube: Cube) -> None:
@@ -145,13 +145,13 @@ def test_a_profile_tells_what_holds(cube: Cube) -> None:
     chat(cube, "s1", 0, "I live in Lisbon.", "I work for Acme.", "I love hiking.")
     cube.extract()
     cube.consolidate()
-    [profile] = cube.list(Kind.PROFILE)
+    [profile] = cube.memories(Kind.PROFILE)
     assert (profile.external_id, profile.title) == ("profile/dora", "About Dora")
     assert "Dora lives in Lisbon." in (profile.content or "")
     chat(cube, "s2", 5, "I moved to Berlin.")
     cube.extract()
     cube.consolidate()
-    [changed] = cube.list(Kind.PROFILE)
+    [changed] = cube.memories(Kind.PROFILE)
     assert (changed.id, changed.version) == (profile.id, 2)
     assert "Lisbon" not in (changed.content or "")
     assert "Berlin" in (changed.content or "")
@@ -168,7 +168,7 @@ def test_what_worked_twice_becomes_a_procedure(cube: Cube) -> None:
             session=f"s{day}",
         )
         cube.consolidate()
-    [procedure] = cube.list(Kind.PROCEDURE)
+    [procedure] = cube.memories(Kind.PROCEDURE)
     assert procedure.content == (
         "How to deploy the billing service:\n1. Stop the server\n2. Run the migration\n3. Restart the server"
     )
@@ -186,7 +186,7 @@ def test_a_run_is_one_revision_and_a_rollback_undoes_it(cube: Cube) -> None:
     assert job.revision == cube.head == before + 1
     cube.rollback(before)
     assert cube.state() == state
-    assert {m.state for m in cube.list()} == {"generated"}
+    assert {m.state for m in cube.memories()} == {"generated"}
 
 
 def test_a_dry_run_writes_nothing(cube: Cube) -> None:
@@ -200,7 +200,7 @@ def test_a_dry_run_writes_nothing(cube: Cube) -> None:
     [merge] = preview.merges
     assert {merge.survivor, *merge.folded} == set(ids)
     cube.consolidate()
-    written = {m.external_id: m.content for m in cube.list() if m.origin == "derived" and m.kind != "fact"}
+    written = {m.external_id: m.content for m in cube.memories() if m.origin == "derived" and m.kind != "fact"}
     assert {m.external_id: m.content for m in preview.memories} == written
 
 
@@ -255,6 +255,10 @@ def test_a_summary_dies_with_what_it_was_made_from(cube: Cube) -> None:
     assert "episode/s2/0" in by_external_id(cube, Kind.EPISODE), "what was put away can still be told about"
 
 
+def words_of(memory: MemoryView) -> set[str]:
+    return set((memory.content or "").strip(" .!").split())
+
+
 WORDS = ("blue", "red", "boat", "bicycle", "Porto", "Oslo", "garden", "river")
 
 
@@ -275,13 +279,13 @@ def test_every_group_keeps_a_survivor_and_every_run_can_be_undone(
     cube.extract()
     before, state = cube.head, cube.state()
     cube.consolidate()
-    live = {m.id: m for m in cube.list() if m.state in ("generated", "activated")}
-    for m in cube.list():
+    live = {m.id: m for m in cube.memories() if m.state in ("generated", "activated")}
+    for m in cube.memories():
         if m.state == "merged":
             assert m.merged_into in live, "a pointer leads to somebody who lives"
-    said = {" ".join(sorted(set((m.content or "").strip(" .!").split()))) for m in cube.list(Kind.FACT)}
-    kept = {" ".join(sorted(set((m.content or "").strip(" .!").split()))) for m in live.values()}
-    assert said == kept, "every set of words is still said by somebody who lives"
+            mine, survivors = words_of(m), words_of(live[m.merged_into])
+            assert {"Porto", "Oslo"} & mine <= survivors, "no name is lost"
+            assert len(mine & survivors) >= 0.8 * len(mine)
     head = cube.head
     assert cube.consolidate().revision is None
     cube.learn(*(" ".join(words) for words in more))

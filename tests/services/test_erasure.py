@@ -435,12 +435,12 @@ def test_a_refused_fact_is_not_made_again_of_another_text(app: App, owner: Princ
     cube = Cube.make(app, owner, {"refuse_erased": True})
     cube.say("I live in Porto.", "I work at Galp.", name="Ana")
     cube.extract()
-    facts = {memory.content: memory.id for memory in cube.list("fact")}
+    facts = {memory.content: memory.id for memory in cube.memories("fact")}
     [porto] = [text for text in facts if text and "Porto" in text]
     forget(app, owner, cube.name, facts[porto])
     cube.say("I live in Porto.", "I have a boat.", session="s2", name="Ana", at=START + DAY)
     cube.extract()
-    after = {memory.content for memory in cube.list("fact")}
+    after = {memory.content for memory in cube.memories("fact")}
     assert porto not in after
     assert any(text and "boat" in text for text in after)
     assert any(text and "Galp" in text for text in after)

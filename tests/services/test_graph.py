@@ -131,7 +131,7 @@ def test_a_memory_can_be_the_centre(cube: Cube) -> None:
 
 
 def test_what_is_archived_is_in_no_graph(cube: Cube) -> None:
-    for memory in cube.list():
+    for memory in cube.memories():
         if "Porto" in (memory.content or ""):
             with cube.writing() as tx:
                 revise.archive(tx, cube.who, cube.name, memory.id, branch="main", now=START)

@@ -170,7 +170,7 @@ def test_summaries_in_its_words_pass_the_same_checks(cube_with: Serve) -> None:
     )
     cube.extract()
     job = cube.consolidate()
-    [episode] = cube.list(Kind.EPISODE)
+    [episode] = cube.memories(Kind.EPISODE)
     assert episode.content == "Dora grows tomatoes in the garden and waters them."
     assert episode.metadata["writer"] == "llm:tiny"
     assert job.result is not None
@@ -187,7 +187,7 @@ def test_an_invented_summary_is_replaced_by_what_was_said(cube_with: Serve) -> N
     )
     cube.extract()
     job = cube.consolidate()
-    [episode] = cube.list(Kind.EPISODE)
+    [episode] = cube.memories(Kind.EPISODE)
     assert "Napoleon" not in (episode.content or "")
     assert episode.metadata["writer"] == "rules-1"
     assert job.result is not None

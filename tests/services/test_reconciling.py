@@ -90,7 +90,7 @@ def test_opposites_are_both_kept_linked_and_flagged(cube: Cube) -> None:
     facts = cube.facts()
     love, hate = facts["User loves hiking."], facts["User hates hiking."]
     assert cube.current() == {"User hates hiking."}
-    assert {f.id for f in cube.list(tag="disputed")} == {love.id, hate.id}
+    assert {f.id for f in cube.memories(tag="disputed")} == {love.id, hate.id}
     assert {link.relation for link in links(cube, love.id)} == {Relation.CONTRADICTS}
     assert cube.search("hiking", filter={"tags": {"contains": "disputed"}}) == ["User hates hiking."]
 
@@ -162,7 +162,7 @@ def test_a_fact_written_anew_after_another_holds_again(cube: Cube) -> None:
 def test_another_value_for_good_is_a_contradiction(cube: Cube) -> None:
     cube.learn("Ana Silva was born in Porto.", "Ana Silva was born in Lisbon.")
     cube.extract()
-    assert {f.content for f in cube.list(tag="disputed")} == set(cube.facts())
+    assert {f.content for f in cube.memories(tag="disputed")} == set(cube.facts())
     assert cube.current() == {"Ana Silva was born in Lisbon."}
 
 
