@@ -213,12 +213,14 @@ CROSS JOIN LATERAL (SELECT * FROM memory_versions m WHERE m.tenant_id = :tenant 
 CROSS JOIN LATERAL (SELECT * FROM contents t WHERE t.tenant_id = :tenant AND t.id = v.content_id LIMIT 1) c
 LEFT JOIN LATERAL (SELECT * FROM usage w WHERE w.tenant_id = :tenant AND w.cube_id = v.cube_id
     AND w.memory_id = v.memory_id LIMIT 1) u ON true
+WHERE {condition}
 """
 )
 
 # The vector graph holds only rows a job has moved in; younger rows are few and scanned exactly. Filters stand inside the
 # ordered scans, which go on until they have enough (iterative scan), so a filter cannot empty the answer. The laterals
-# with a limit say what the planner cannot know: a few hundred rows, each fetched by its key.
+# with a limit say what the planner cannot know: a few hundred rows, each fetched by its key. Postings know nothing of
+# validity, so the condition is asked once more of whatever is given out.
 _BOUNDED = (
     """
 WITH near AS MATERIALIZED (
