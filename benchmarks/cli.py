@@ -16,6 +16,7 @@ BENCHMARKS = {
     "context": ("benchmarks.locomo_context", "evidence inside a token budget on LoCoMo-format conversations"),
     "longmemeval": ("benchmarks.longmemeval", "sessions and turns found on LongMemEval-format files"),
     "conflict": ("benchmarks.conflict", "newest fact ranked above the stale one (FactConsolidation)"),
+    "lifecycle": ("benchmarks.lifecycle", "a year of use with forgetting and without: memories, times, recall"),
     "ablate": ("benchmarks.ablate", "LoCoMo with one thing changed at a time: gain and milliseconds"),
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),
     "kv": ("benchmarks.kv_codecs", "KV codecs, time to first token, composition, policy"),

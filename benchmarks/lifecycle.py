@@ -31,6 +31,7 @@ from benchmarks.report import Report, figure, progress
 from memos.embedded import EmbeddedPostgres, default_data_dir
 from memos.encoders.cached_embedder import CachedEmbedder
 from memos.encoders.embedder import DEFAULT_EMBEDDER, build_embedder
+from memos.observing import configure_logging
 from memos.rules.access import Principal, new_key
 from memos.rules.embedding_text import query_text
 from memos.services import administer, forget, recall, remember, work
@@ -41,6 +42,8 @@ from memos.store.schema import migrate
 from memos.wiring import App, build_app
 
 LIMIT = 10
+MOST_ASKED = 1_000
+"""Questions at the end, of each sort: enough to tell a point."""
 WINDOW = timedelta(days=90)
 TWICE = 2
 MONTH = 30
@@ -48,8 +51,8 @@ MONTH = 30
 MOST_VECTORS = 200_000
 # Facts are not extracted: the year is about keeping and finding what was written.
 POLICIES: dict[str, dict[str, Any]] = {
-    "default policy": {"extraction": {"enabled": False}},
-    "forgetting off": {"extraction": {"enabled": False}, "forget": {"enabled": False}},
+    "forgetting": {"extraction": {"enabled": False}},
+    "not": {"extraction": {"enabled": False}, "forget": {"enabled": False}},
 }
 
 
@@ -75,12 +78,14 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--questions", type=int, default=8, metavar="N", help="questions asked a day")
     made.add_argument("--decay-every", type=int, default=7, metavar="DAYS")
     made.add_argument("--seed", default="a year")
+    made.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     arguments = made.parse_args(argv)
     report = Report("lifecycle", settings=settings_of(arguments) | {"limit": LIMIT}, out_dir=arguments.out)
     report.note(
-        "Through the service's own library on a fresh embedded PostgreSQL, not over HTTP; search times leave out"
+        "Through the service's own library on an embedded PostgreSQL, not over HTTP. A search's time is without its embedding."
     )
-    with fresh_service() as (app, who):
+    configure_logging(Settings(log_level="WARNING"), process="benchmark")
+    with fresh_service(arguments.embedder) as (app, who):
         # Later than any clock here, or the jobs' own clock would run ahead of the year's.
         begin = datetime.now(UTC) + timedelta(days=1)
         lives = [live(app, who, name, begin) for name in POLICIES]
@@ -98,14 +103,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 @contextmanager
-def fresh_service() -> Iterator[tuple[App, Principal]]:
+def fresh_service(embedder_name: str) -> Iterator[tuple[App, Principal]]:
     """A database for this run only, the parts that work on it, and its owner."""
     home = Path(tempfile.mkdtemp(prefix="memos-bench-")).resolve()
     home.chmod(0o755)  # under root PostgreSQL runs as another user, who must be able to enter
     postgres = EmbeddedPostgres(home)
     postgres.start()
     try:
-        embedder = build_embedder(DEFAULT_EMBEDDER, cache_dir=default_data_dir() / "models")
+        embedder = build_embedder(embedder_name, cache_dir=default_data_dir() / "models")
         migrate(postgres.url(), embedder.dimensions)
         key = new_key()
         tenants.bootstrap(postgres.url(), key)
@@ -224,15 +229,15 @@ def recalled_twice(app: App, who: Principal, one: Life, end: datetime) -> list[i
     numbers = {memory_id: number for number, memory_id in one.ids.items()}
     with app.database.transaction(who.tenant_id, read_only=True) as tx:
         standings = retention.standings(tx, cubes.view(tx, one.cube))
-    return sorted(
-        numbers[s.memory_id] for s in standings if sum(end - WINDOW <= moment <= end for moment in s.recent) >= TWICE
-    )
+    twice = [s for s in standings if sum(end - WINDOW <= moment <= end for moment in s.recent) >= TWICE]
+    return sorted(numbers[s.memory_id] for s in twice)
 
 
 def publish(report: Report, app: App, who: Principal, lives: Sequence[Life], seed: str, end: datetime) -> None:
     """Ask both about what each of them recalled twice, and print everything."""
     forgetful, faithful = lives
-    asked = {one.name: recalled_twice(app, who, one, end) for one in lives}
+    twice = {one.name: recalled_twice(app, who, one, end) for one in lives}
+    asked = {by: targets[:: max(1, len(targets) // MOST_ASKED)][:MOST_ASKED] for by, targets in twice.items()}
     scores: dict[str, dict[str, float]] = {}
     with progress("Asking at the end", 2 * sum(map(len, asked.values()))) as step:
         for by, targets in asked.items():
@@ -255,15 +260,15 @@ def publish(report: Report, app: App, who: Principal, lives: Sequence[Life], see
         ],
     )  # fmt: skip
     report.table(
-        "Recall@10 at the end, on what was recalled twice in the last 90 days",
-        ("recalled twice by", "memories", *(one.name for one in lives)),
-        [(by, str(len(asked[by])), *(figure(scores[by][one.name]) for one in lives)) for by in scores],
+        "Recall@10 at the end of what was recalled twice in 90 days",
+        ("recalled twice by the one", "memories", *(one.name for one in lives)),
+        [(by, str(len(twice[by])), *(figure(scores[by][one.name]) for one in lives)) for by in scores],
     )
     last, middle = forgetful.months[-1], forgetful.months[len(forgetful.months) // 2]
     report.figures |= {
         "months": {one.name: one.months for one in lives},
         "recall_at_10": scores,
-        "recalled_twice": {by: len(targets) for by, targets in asked.items()},
+        "recalled_twice": {by: len(targets) for by, targets in twice.items()},
         "questions_found": {one.name: mean([float(hit) for hit in one.found]) for one in lives},
         "decay_runs": Latency.of(forgetful.runs_ms),
         "acts": dict(forgetful.acts),

@@ -86,21 +86,21 @@ def judge(proposal: Proposal, min_coverage: float) -> Finding:
 
 def check_run(
     proposals: Sequence[Proposal],
+    findings: Mapping[str, Finding],
     merges: Sequence[Group],
     *,
-    min_coverage: float,
     stands: Callable[[UUID, int], bool],
     lives: Callable[[UUID], bool],
 ) -> list[str]:
     """Every reason to refuse a run; empty means commit.
 
-    `stands(memory, version)` says whether that version is what the branch shows, `lives(memory)` whether the memory
-    would still be recallable after the run.
+    `findings` has what `judge` said of each proposal, by external id. `stands(memory, version)` says whether that
+    version is what the branch shows, `lives(memory)` whether the memory would still be recallable after the run.
     """
     problems = [
-        f"{finding.external_id}: {reason}"
-        for finding in (judge(proposal, min_coverage) for proposal in proposals)
-        for reason in finding.reasons
+        f"{proposal.external_id}: {reason}"
+        for proposal in proposals
+        for reason in findings[proposal.external_id].reasons
     ]
     for proposal in proposals:
         if not proposal.cited and not proposal.parts:

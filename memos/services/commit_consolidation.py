@@ -8,7 +8,7 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 
-from memos.rules.consolidation import Cited, ConsolidationRefused, Proposal, check_run, header_of
+from memos.rules.consolidation import Cited, ConsolidationRefused, Finding, Proposal, check_run, header_of
 from memos.rules.duplicates import DEFAULT_POLICY as DUPLICATES
 from memos.rules.duplicates import Group
 from memos.rules.header import Draft, Source, dedup_key
@@ -73,12 +73,11 @@ def plan(
     tx: Transaction,
     view: View,
     proposals: Sequence[Proposal],
+    findings: Mapping[str, Finding],
     groups: Sequence[Group],
     retire: Sequence[UUID],
-    *,
-    min_coverage: float,
 ) -> Plan:
-    """Decide what to write, and check all of it."""
+    """Decide what to write, and check all of it. `findings` is what was found of each proposal's words."""
     made = Plan()
     _place(tx, view, proposals, made)
     _fold(tx, view, groups, made)
@@ -89,8 +88,8 @@ def plan(
     shown = derivations.shown(tx, view, ids) if ids else {}
     made.problems = check_run(
         [writing.proposal for writing in made.writings],
+        findings,
         made.groups,
-        min_coverage=min_coverage,
         stands=lambda memory_id, version: memory_id in shown and shown[memory_id][0] == version,
         lives=lambda memory_id: memory_id in shown and shown[memory_id][1] in RECALLABLE and memory_id not in folded,
     )

@@ -126,8 +126,7 @@ def plan(database: Database, tenant_id: UUID, now: datetime) -> int:
 def _plan(tx: Transaction, view: View, work: Work) -> Plan:
     pin_tags = policies.parse(view.cube.policy).forget.pin_tags
     groups = merging.group(tx, view, work.found, work.pairs, pin_tags) if work.found is not None else []
-    coverage = ConsolidationPolicy.of(view.cube.policy).min_coverage
-    return commit_consolidation.plan(tx, view, work.proposals, groups, work.retire, min_coverage=coverage)
+    return commit_consolidation.plan(tx, view, work.proposals, work.findings, groups, work.retire)
 
 
 def _counts(plan: Plan) -> dict[str, object]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from memos.encoders.embedder import Embedder
 from memos.encoders.llm import Meter, language_model
-from memos.rules.consolidation import Proposal
+from memos.rules.consolidation import Finding, Proposal, judge
 from memos.rules.derivation_policy import ConsolidationPolicy
 from memos.rules.procedures import DEFAULT_POLICY as PROCEDURES
 from memos.services import merging, portraits, summaries
@@ -37,6 +37,7 @@ class Work:
 
     proposals: list[Proposal] = field(default_factory=list)
     encoded: dict[str, Encoded] = field(default_factory=dict)
+    findings: dict[str, Finding] = field(default_factory=dict)
     retire: list[UUID] = field(default_factory=list)
     found: Candidates | None = None
     newest: int = 0
@@ -57,8 +58,11 @@ class Run:
     def compute(self) -> Work:
         policy = ConsolidationPolicy.of(self.view.cube.policy)
         work = Work()
-        if policy.merge:
-            self._find_duplicates(work)
+        with self.reading() as tx:
+            since = readings.place(tx, self.view.branch.id, KIND).version_id
+            work.newest, talked = derivations.newest(tx, self.view, since)
+        if policy.merge and work.newest > since:
+            self._find_duplicates(work, since)
         if policy.episodes:
             self._summarise(work, policy)
         if policy.profile:
@@ -66,17 +70,17 @@ class Run:
                 people = portraits.read_people(tx, self.view)
             work.proposals += portraits.profiles(people, self.embedder.count_tokens, utc_now())
             self._retire_absent(work, "profile")
-        if policy.procedures:
+        if policy.procedures and talked:
             self._distil(work)
         missing = [p for p in work.proposals if p.external_id not in work.encoded]
         work.encoded |= self._encode(missing)
+        # Words are judged here, where nobody waits for the cube.
+        work.findings = {p.external_id: judge(p, policy.min_coverage) for p in work.proposals}
         return work
 
-    def _find_duplicates(self, work: Work) -> None:
+    def _find_duplicates(self, work: Work, since: int) -> None:
         with self.reading() as tx:
-            since = readings.place(tx, self.view.branch.id, KIND).version_id
             work.found = merging.candidates(tx, self.view, since)
-        work.newest = work.found.newest
         work.pairs = merging.near(work.found)
         self.progress({"step": "duplicates", "pairs": len(work.pairs)})
 

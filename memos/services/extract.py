@@ -8,10 +8,13 @@ beside another, finds it read and does nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DataError, IntegrityError
 
 from memos.encoders.embedder import Embedder
 from memos.encoders.llm import language_model
@@ -21,7 +24,7 @@ from memos.rules.derivation_policy import ExtractionPolicy
 from memos.services import keep_facts, reconciling
 from memos.services.attempt import Attempt, Outcome
 from memos.services.encode import encode
-from memos.services.keep_facts import KIND
+from memos.services.keep_facts import KIND, Kept
 from memos.services.model_reader import ModelReader
 from memos.services.reader import Read, Reader, RuleReader, Text
 from memos.services.reconciling import Entry, draft_of
@@ -35,8 +38,11 @@ from memos.store.provenance import Relation
 from memos.store.readings import BEGINNING, Place
 from memos.store.revision_writer import Encoded
 
-# About a second of work: short enough to be interrupted, and to leave writers of the cube their turn.
-BATCH = 256
+# Saved in a tenth of a second, during which writers of the cube wait.
+BATCH = 128
+
+
+log = structlog.get_logger("memos.extract")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def preview(
         view = cubes.view(tx, cube, branch)
         who.reach(view.cube.id)
         start = BEGINNING if again else readings.place(tx, view.branch.id, KIND)
-        texts = _texts(tx, view.cube, readings.unread(tx, view.branch, start, most, again=again))
+        texts = _texts(tx, view.branch, readings.unread(tx, view.branch, start, most, again=again))
     with _ReaderOf(settings, ExtractionPolicy.of(view.cube.policy)) as reader:
         reads = reader.read(texts)
     with database.transaction(who.tenant_id, read_only=True) as tx:
@@ -127,21 +133,64 @@ def extract(attempt: Attempt) -> Outcome:
         while True:
             with attempt.reading() as tx:
                 versions = readings.unread(tx, branch, place, BATCH, again=again)
-                texts = _texts(tx, cube, versions)
+                texts = _texts(tx, branch, versions)
             if not versions:
                 break
             reads = reader.read(texts)
             encoded = encode_facts(attempt.parts.embedder, reads)
             place = Place(versions[-1].from_revision, versions[-1].id)
-            with attempt.saving() as tx:
-                kept = keep_facts.keep(
-                    tx, cube, branch.name, reader.name, reads, encoded, place, again=again, job_id=attempt.job.id
-                )
+            try:
+                kept = _keep(attempt, cube, branch, reader.name, reads, encoded, place, again=again)
+            except (IntegrityError, DataError):
+                kept = _keep_one_by_one(attempt, cube, branch, reader.name, reads, encoded, again=again)
             place = kept.place
             done.update(kept.counts)
             revision = kept.revision or revision
             attempt.report({"read": done["read"], "added": done["added"]})
         return Outcome({**done, "reader": reader.name, **reader.report()}, revision)
+
+
+def _keep(
+    attempt: Attempt,
+    cube: Cube,
+    branch: Branch,
+    reader: str,
+    reads: Sequence[Read],
+    encoded: Mapping[str, Encoded],
+    place: Place,
+    *,
+    again: bool,
+) -> Kept:
+    with attempt.saving() as tx:
+        return keep_facts.keep(tx, cube, branch.name, reader, reads, encoded, place, again=again, job_id=attempt.job.id)
+
+
+def _keep_one_by_one(
+    attempt: Attempt,
+    cube: Cube,
+    branch: Branch,
+    reader: str,
+    reads: Sequence[Read],
+    encoded: Mapping[str, Encoded],
+    *,
+    again: bool,
+) -> Kept:
+    """The database refuses what was made of some text. The others must not wait for it for ever."""
+    total: Counter[str] = Counter()
+    revision = None
+    for read in reads:
+        place = Place(read.version.from_revision, read.version.id)
+        try:
+            kept = _keep(attempt, cube, branch, reader, [read], encoded, place, again=again)
+        except (IntegrityError, DataError) as error:
+            log.warning("unreadable", memory_id=str(read.version.memory_id), error=type(error.orig).__name__)
+            with attempt.saving() as tx:
+                keep_facts.pass_over(tx, cube, branch.id, read, place)
+            total["unreadable"] += 1
+        else:
+            total.update(kept.counts)
+            revision = kept.revision or revision
+    return Kept(total, revision, place)
 
 
 class _ReaderOf:
@@ -168,9 +217,12 @@ def _find(tx: Transaction, cube_id: UUID | None, branch: str) -> tuple[Cube, Bra
         return None
 
 
-def _texts(tx: Transaction, cube: Cube, versions: Sequence[Version]) -> list[Text]:
+def _texts(tx: Transaction, branch: Branch, versions: Sequence[Version]) -> list[Text]:
     sessions = {v.session_id for v in versions if v.session_id and v.kind == "turn"}
-    speakers = readings.speakers(tx, cube.id, sessions) if sessions else {}
+    lineage = [branch.id]
+    if sessions and branch.base_branch_id is not None:
+        lineage = [branch_id for branch_id, _ in cubes.lineage_of(tx, branch, branch.head_revision)]
+    speakers = readings.speakers(tx, lineage, sessions) if sessions else {}
     return [Text(v, tuple(speakers.get(v.session_id or "", ()))) for v in versions]
 
 

@@ -25,6 +25,8 @@ from memos.store.revision_writer import Encoded, RevisionWriter
 
 KIND = "extract"
 """The kind of the revision, and the name of the cursor."""
+UNREADABLE = "unreadable"
+"""The reader of texts that broke their reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,20 @@ def keep(
             if entry.new is not None
         ]
     readings.save(tx, cube.id, reader, found, writer.now)
-    usage.repeated(tx, cube.id, list(dict.fromkeys(plan.reinforced)), writer.now)
+    if not again:  # read again is not said again
+        usage.repeated(tx, cube.id, list(dict.fromkeys(plan.reinforced)), writer.now)
     readings.advance(tx, writer.branch.id, KIND, place)
     decisions.record(
         tx, cube.id, _decisions(plan), kind=KIND, branch=branch, job_id=job_id,
         revision=revised.number if revised.written else None, now=writer.now,
     )  # fmt: skip
     return Kept(_counts(standing, plan), revised.number if revised.written else None, place)
+
+
+def pass_over(tx: Transaction, cube: Cube, branch_id: int, read: Read, place: Place) -> None:
+    """Go on to `place` without a text of which nothing can be kept, so that those behind it are read."""
+    readings.save(tx, cube.id, UNREADABLE, [Reading(read.version.content_id or 0)], utc_now())
+    readings.advance(tx, branch_id, KIND, place)
 
 
 def _still_standing(tx: Transaction, view: View, reads: Sequence[Read], *, again: bool) -> list[Read]:
@@ -121,7 +130,8 @@ def _write(tx: Transaction, view: View, writer: RevisionWriter, plan: Plan, enco
 def _first_draft(entry: Entry, new: NewFact) -> Draft:
     draft = draft_of(replace(new, sources=tuple(entry.sources)))
     tags = (*draft.tags, DISPUTED) if entry.disputed else draft.tags
-    return replace(draft, valid_from=entry.valid_from, valid_to=entry.valid_to, tags=tags)
+    valid_from, valid_to = entry.window
+    return replace(draft, valid_from=valid_from, valid_to=valid_to, tags=tags)
 
 
 def _reading(read: Read) -> Reading:

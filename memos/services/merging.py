@@ -26,36 +26,31 @@ BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What a run compares: rows with the vectors of their texts, [n, d], and how far it has then come."""
+    """What a run compares: rows with the vectors of their texts, [n, d]."""
 
     rows: Sequence[Mergeable]
     vectors: NDArray[np.float32]
-    newest: int
 
 
 def candidates(tx: Transaction, view: View, since_version_id: int) -> Candidates:
     """Everything to compare, or nothing when nothing is new."""
     rows = derivations.mergeable(tx, view, since_version_id)
-    newest = max((row.version.id for row in rows), default=since_version_id)
-    if not any(row.fresh for row in rows):
-        return Candidates((), np.zeros((0, 0), dtype=np.float32), newest)
-    vectors = derivations.vectors(tx, [row.version.content_id for row in rows if row.version.content_id])
-    kept = [row for row in rows if row.version.content_id in vectors]
+    vectors = derivations.vectors(tx, [row.content_id for row in rows]) if any(row.fresh for row in rows) else {}
+    kept = [row for row in rows if row.content_id in vectors]
     if not kept:
-        return Candidates((), np.zeros((0, 0), dtype=np.float32), newest)
-    return Candidates(kept, np.stack([vectors[row.version.content_id or 0] for row in kept]), newest)
+        return Candidates((), np.zeros((0, 0), dtype=np.float32))
+    return Candidates(kept, np.stack([vectors[row.content_id] for row in kept]))
 
 
 def near(found: Candidates, policy: DuplicatePolicy = DEFAULT_POLICY) -> list[Pair]:
     """Pairs of one kind and speaker, at least one of them new, at or above the kind's cosine."""
     groups: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(found.rows):
-        version = row.version
-        groups.setdefault((version.kind, version.name or version.role or ""), []).append(place)
+        groups.setdefault((row.kind, row.speaker), []).append(place)
     pairs: list[Pair] = []
     for (kind, _), places in groups.items():
         threshold = policy.cosine.get(kind, policy.default_cosine)
-        ids = [found.rows[place].version.memory_id for place in places]
+        ids = [found.rows[place].memory_id for place in places]
         vectors = found.vectors[places]
         fresh = [index for index, place in enumerate(places) if found.rows[place].fresh]
         if len(fresh) == len(places):
@@ -70,8 +65,8 @@ def group(
 ) -> list[Group]:
     """Decide about the pairs. Texts that were not loaded are fetched now: only of those that have a neighbour."""
     paired = {memory_id for first, second, _ in pairs for memory_id in (first, second)}
-    rows = [row for row in found.rows if row.version.memory_id in paired]
-    absent = [row.version.memory_id for row in rows if row.version.text is None]
+    rows = [row for row in found.rows if row.memory_id in paired]
+    absent = [row.memory_id for row in rows if row.text is None]
     texts = {memory_id: row.text or "" for memory_id, row in memories.get_many(tx, view, absent).items()}
     return group_duplicates([_item(row, texts, pin_tags) for row in rows], pairs)
 
@@ -92,15 +87,14 @@ def _across(ids: Sequence[UUID], vectors: NDArray[np.float32], fresh: Sequence[i
 
 
 def _item(row: Mergeable, texts: dict[UUID, str], pin_tags: Iterable[str]) -> Item:
-    version = row.version
     return Item(
-        version.memory_id,
-        version.kind,
-        version.text if version.text is not None else texts.get(version.memory_id, ""),
-        version.created_at,
-        speaker=version.name or version.role or "",
-        trust=version.trust,
+        row.memory_id,
+        row.kind,
+        row.text if row.text is not None else texts.get(row.memory_id, ""),
+        row.created_at,
+        speaker=row.speaker,
+        trust=row.trust,
         recalls=row.recalls,
-        pinned=any(tag in version.tags for tag in pin_tags),
-        frozen=version.state == "frozen",
+        pinned=any(tag in row.tags for tag in pin_tags),
+        frozen=row.state == "frozen",
     )

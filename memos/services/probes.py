@@ -50,7 +50,10 @@ class Probe:
 
 def run(tx: Transaction, cube: Cube, taken: Taken, now: datetime) -> dict[str, Probe]:
     """Try every door, on every branch and in the past."""
-    doors = {name: Probe() for name in ("id", "list", "history", "exact_text", "vector", "lexical", "as_of_revision")}
+    doors = {
+        name: Probe()
+        for name in ("id", "list_and_export", "history", "exact_text", "vector", "lexical", "as_of_revision")
+    }
     for memory_id in list(taken.memory_ids)[:MOST_SEARCHED]:
         rows = memories.history(tx, cube.id, memory_id, limit=1_000, before=None)
         doors["history"].add(sum(_speaks(row) for row in rows))
@@ -60,7 +63,9 @@ def run(tx: Transaction, cube: Cube, taken: Taken, now: datetime) -> dict[str, P
     for branch in branches:
         view = cubes.view(tx, str(cube.id), branch.name)
         doors["id"].add(len(memories.get_many(tx, view, taken.memory_ids)))
-        doors["list"].add(len(erasure.matching(tx, view, "v.memory_id = ANY(:ids)", {"ids": list(taken.memory_ids)})))
+        doors["list_and_export"].add(
+            len(erasure.matching(tx, view, "v.memory_id = ANY(:ids)", {"ids": list(taken.memory_ids)}))
+        )
         for text in _some(taken.texts, MOST_SEARCHED):
             doors["vector"].add(_searched(tx, view, taken, text, now, words=False))
             doors["lexical"].add(_searched(tx, view, taken, text, now, words=True))

@@ -67,12 +67,19 @@ class Entry:
     reason: str = ""
 
     @property
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        """When it held. What is told after its end ("until May", said in June) has no known beginning."""
+        if self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from:
+            return None, self.valid_to
+        return self.valid_from, self.valid_to
+
+    @property
     def changed(self) -> bool:
         row = self.row
         return (
             row is None
             or self.again
-            or (self.valid_from, self.valid_to) != (row.valid_from, row.valid_to)
+            or self.window != (row.valid_from, row.valid_to)
             or (self.disputed and DISPUTED not in row.tags)
         )
 
@@ -291,7 +298,8 @@ def changed_draft(entry: Entry, sources: Iterable[Source] = ()) -> Draft:
     assert entry.row is not None  # noqa: S101 - asked for rows only
     before = entry.row.draft()
     tags = before.tags if not entry.disputed or DISPUTED in before.tags else (*before.tags, DISPUTED)
-    after = replace(before, valid_from=entry.valid_from, valid_to=entry.valid_to, tags=tags, action="write")
+    valid_from, valid_to = entry.window
+    after = replace(before, valid_from=valid_from, valid_to=valid_to, tags=tags, action="write")
     if not entry.again:
         return after
     back = entry.row.state == State.ARCHIVED

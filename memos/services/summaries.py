@@ -158,15 +158,19 @@ class Summariser:
             valid_from=turns[0].created_at,
             session_id=session.session_id,
             cited=[cited(turn) for turn in turns],
-            material=[line for turn in turns for line in known_from(Text(turn, tuple(dict.fromkeys(speakers))))],
+            material=[*(turn.text or "" for turn in turns), *dict.fromkeys(speakers), *facts],
             facts=facts,
             metadata={"level": 1, "turns": len(turns)},
         )
         texts = [turn.text or "" for turn in turns]
         lines = [f"{speaker}: {text}" for speaker, text in zip(speakers, texts, strict=True)]
-        written = self._by_model(proposal, lines)
-        if written is not None:
-            return written
+        if self.model is not None:
+            # A model may say when something was; what is quoted says it as it was said.
+            people = tuple(dict.fromkeys(speakers))
+            known = [line for turn in turns for line in known_from(Text(turn, people))]
+            written = self._by_model(replace(proposal, material=[*known, *facts]), lines)
+            if written is not None:
+                return written
         return self._extracted(proposal, texts, speakers, session.vectors[span], EPISODE_TOKENS)
 
     def _period(

@@ -143,32 +143,47 @@ def facts_from(tx: Transaction, view: View, memory_ids: Iterable[UUID]) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class Mergeable:
-    """A memory that may repeat another. `fresh` ones were written since the last run looked."""
+    """A memory that may repeat another. `fresh` ones were written since the last run looked; only they have their text."""
 
-    version: Version
+    version_id: int
+    memory_id: UUID
+    kind: str
+    state: str
+    speaker: str
+    content_id: int
+    text: str | None
+    created_at: datetime
+    trust: float
+    tags: list[str]
     recalls: int
     fresh: bool
+
+
+def newest(tx: Transaction, view: View, since_version_id: int) -> tuple[int, bool]:
+    """The last version a branch wrote, and whether there are turns among those after `since_version_id`."""
+    row = tx.row(
+        "SELECT max(id) AS id, coalesce(bool_or(kind = 'turn'), false) AS turns FROM memory_versions "
+        "WHERE tenant_id = :tenant AND branch_id = :branch AND to_revision IS NULL AND id > :since",
+        branch=view.branch.id,
+        since=since_version_id,
+    )
+    return (since_version_id, False) if row is None or row["id"] is None else (row["id"], row["turns"])
 
 
 def mergeable(tx: Transaction, view: View, since_version_id: int) -> list[Mergeable]:
     """Everything current that can be recalled and folded, in order of writing: turns, passages and facts."""
     source, parameters = visible(view, "o.kind IN ('turn', 'passage', 'fact')")
-    columns = COLUMNS.replace("c.text", "CASE WHEN v.id > :since THEN c.text END AS text")
-    rows = tx.rows(
-        f"SELECT {columns}, coalesce(u.recalls, 0) AS recalls FROM {source} v {_JOIN} "
+    rows = tx.tuples(
+        "SELECT v.id, v.memory_id, v.kind, v.state, coalesce(v.name, v.role, ''), v.content_id, "
+        "CASE WHEN v.id > :since THEN c.text END, v.created_at, v.trust, v.tags, coalesce(u.recalls, 0), v.id > :since "
+        f"FROM {source} v {_JOIN} "
         "LEFT JOIN usage u ON u.tenant_id = v.tenant_id AND u.cube_id = v.cube_id AND u.memory_id = v.memory_id "
-        f"WHERE {SHOWN} AND v.state IN ('generated', 'activated', 'frozen') AND v.valid_to IS NULL ORDER BY v.id",
+        f"WHERE {SHOWN} AND v.state IN ('generated', 'activated', 'frozen') AND v.valid_to IS NULL "
+        "AND v.content_id IS NOT NULL ORDER BY v.id",
         since=since_version_id,
         **parameters,
     )
-    return [
-        Mergeable(
-            Version(**{name: row[name] for name in Version.__dataclass_fields__}),
-            row["recalls"],
-            row["id"] > since_version_id,
-        )
-        for row in rows
-    ]
+    return [Mergeable(*row) for row in rows]
 
 
 def shown(tx: Transaction, view: View, memory_ids: Iterable[UUID]) -> dict[UUID, tuple[int, str]]:

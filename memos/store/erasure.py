@@ -188,7 +188,10 @@ WIPES: Final[Mapping[str, str]] = {
     # A name nobody says any more is content too. Who it meant goes with it.
     "identities": "DELETE FROM identities WHERE tenant_id = :tenant AND cube_id = :cube AND (memory_id = ANY(:ids) "
     "OR entity_id = ANY(:entities) OR means_id = ANY(:entities))",
-    "entities": "DELETE FROM entities WHERE tenant_id = :tenant AND cube_id = :cube AND id = ANY(:entities)",
+    # Who was split off has a name, but only decisions lead to them.
+    "entities": "DELETE FROM entities e WHERE e.tenant_id = :tenant AND e.cube_id = :cube AND (e.id = ANY(:entities) "
+    "OR e.split_off AND NOT EXISTS (SELECT 1 FROM identities i WHERE i.tenant_id = e.tenant_id AND i.cube_id = e.cube_id "
+    "AND i.means_id = e.id))",
     "usage": "DELETE FROM usage WHERE tenant_id = :tenant AND cube_id = :cube AND memory_id = ANY(:ids)",
     "decisions": "DELETE FROM decisions WHERE tenant_id = :tenant AND cube_id = :cube "
     f"AND (memory_id = ANY(:ids) OR {_names('inputs')})",
@@ -229,6 +232,8 @@ def wipe(tx: Transaction, cube_id: UUID, memory_ids: Collection[UUID], job_id: U
         "cube": cube_id, "ids": ids, "contents": contents, "entities": named, "job": job_id, "now": now,
         "gone": json.dumps(GONE), "gone_headers": json.dumps({"Content-Type": "application/problem+json"}),
     }  # fmt: skip
+    # The replies of two busy days are read whole to find those that name a memory.
+    tx.run("SET LOCAL statement_timeout = '600s'")
     touched = {}
     for table, statement in WIPES.items():
         if table == "traces":

@@ -109,14 +109,14 @@ def behind(tx: Transaction, task: str, quiet_since: datetime) -> list[tuple[UUID
 def unread(tx: Transaction, branch: Branch, after: Place, most: int, *, again: bool = False) -> list[Version]:
     """The next versions of a branch, recallable now, whose text nobody has read, in order of writing.
 
-    With `again`, texts that were read before come too.
+    With `again`, texts that were read before come too, except those that were made by reading.
     """
     rows = tx.rows(
         f"SELECT {COLUMNS} FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id "
         "WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL "
         "AND v.from_revision >= :revision AND (v.from_revision, v.id) > (:revision, :version) "
-        f"AND v.state IN ('generated', 'activated', 'frozen') AND {SHOWN} AND (:again OR NOT EXISTS (SELECT 1 "
-        "FROM readings r WHERE r.tenant_id = v.tenant_id AND r.content_id = v.content_id)) "
+        f"AND v.state IN ('generated', 'activated', 'frozen') AND {SHOWN} AND ((:again AND v.origin <> 'derived') "
+        "OR NOT EXISTS (SELECT 1 FROM readings r WHERE r.tenant_id = v.tenant_id AND r.content_id = v.content_id)) "
         "ORDER BY v.from_revision, v.id LIMIT :most",
         branch=branch.id,
         revision=after.revision,
@@ -135,13 +135,13 @@ def among_read(tx: Transaction, content_ids: Sequence[int]) -> set[int]:
     return {row["content_id"] for row in rows}
 
 
-def speakers(tx: Transaction, cube_id: UUID, session_ids: Iterable[str]) -> dict[str, list[str]]:
-    """The names of those who speak in each session."""
+def speakers(tx: Transaction, branch_ids: Sequence[int], session_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The names of those who speak in each session, on any of these branches."""
     rows = tx.rows(
         "SELECT session_id, array_agg(DISTINCT name ORDER BY name) AS names FROM memory_versions "
-        "WHERE tenant_id = :tenant AND cube_id = :cube AND session_id = ANY(:sessions) AND name IS NOT NULL "
+        "WHERE tenant_id = :tenant AND branch_id = ANY(:branches) AND session_id = ANY(:sessions) AND name IS NOT NULL "
         "AND to_revision IS NULL AND kind = 'turn' AND NOT tombstone GROUP BY session_id",
-        cube=cube_id,
+        branches=list(branch_ids),
         sessions=list(session_ids),
     )
     return {row["session_id"]: list(row["names"]) for row in rows}
@@ -192,44 +192,6 @@ def save(tx: Transaction, cube_id: UUID, reader: str, found: Sequence[Reading], 
         tx.run(INSERT_CLAIMS, cube=cube_id, records=json.dumps(claims))
 
 
-def forget(tx: Transaction, cube_id: UUID, content_ids: Sequence[int]) -> dict[str, int]:
-    """Erase what was read from these texts, and the names that no text holds any more. Rows gone, by table."""
-    gone = {
-        table: tx.run(
-            f"DELETE FROM {table} WHERE tenant_id = :tenant AND content_id = ANY(:ids)", ids=list(content_ids)
-        )
-        for table in ("claims", "mentions", "readings")
-    }
-    nameless = tx.rows(ORPHANS + "AND NOT e.split_off", cube=cube_id)
-    gone["identities"] = _drop_identities(tx, cube_id, [row["id"] for row in nameless])
-    gone["entities"] = _drop_entities(tx, cube_id, [row["id"] for row in nameless])
-    # Who was split off lives only by the decisions that name them.
-    unused = tx.rows(
-        ORPHANS + "AND e.split_off AND NOT EXISTS (SELECT 1 FROM identities i WHERE i.tenant_id = e.tenant_id "
-        "AND i.cube_id = e.cube_id AND i.means_id = e.id)",
-        cube=cube_id,
-    )
-    gone["entities"] += _drop_entities(tx, cube_id, [row["id"] for row in unused])
-    return gone
-
-
-def _drop_identities(tx: Transaction, cube_id: UUID, entity_ids: Sequence[UUID]) -> int:
-    return tx.run(
-        "DELETE FROM identities WHERE tenant_id = :tenant AND cube_id = :cube AND (entity_id = ANY(:ids) "
-        "OR means_id = ANY(:ids))",
-        cube=cube_id,
-        ids=list(entity_ids),
-    )
-
-
-def _drop_entities(tx: Transaction, cube_id: UUID, entity_ids: Sequence[UUID]) -> int:
-    return tx.run(
-        "DELETE FROM entities WHERE tenant_id = :tenant AND cube_id = :cube AND id = ANY(:ids)",
-        cube=cube_id,
-        ids=list(entity_ids),
-    )
-
-
 def _ensure_entities(tx: Transaction, cube_id: UUID, names: Mapping[str, str], now: datetime) -> None:
     """Whoever comes first names an entity; order by key, so that two writers cannot wait for each other in a circle."""
     if names:
@@ -245,13 +207,6 @@ def _ensure_entities(tx: Transaction, cube_id: UUID, names: Mapping[str, str], n
         )
 
 
-ORPHANS = (
-    "SELECT e.id FROM entities e WHERE e.tenant_id = :tenant AND e.cube_id = :cube AND NOT EXISTS (SELECT 1 "
-    "FROM mentions m WHERE m.tenant_id = e.tenant_id AND m.cube_id = e.cube_id AND m.entity_id = e.id) "
-    "AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.tenant_id = e.tenant_id AND c.cube_id = e.cube_id "
-    "AND c.subject_id = e.id) AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.tenant_id = e.tenant_id "
-    "AND c.cube_id = e.cube_id AND c.object_id = e.id) "
-)
 INSERT_MENTIONS = (
     "INSERT INTO mentions (tenant_id, cube_id, content_id, entity_id, name, type, confidence) "
     "SELECT DISTINCT ON (r.content_id, e.id, r.name) :tenant, CAST(:cube AS uuid), r.content_id, e.id, r.name, r.type, "

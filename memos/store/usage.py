@@ -86,7 +86,8 @@ def repeated(tx: Transaction, cube_id: UUID, memory_ids: Sequence[UUID], now: da
 
 def recalled(tx: Transaction, cube_id: UUID, counts: Mapping[UUID, int], now: datetime) -> None:
     """Add what a buffer of answered searches has counted: strength grows, and what was only generated is activated."""
-    if counts:
+    # Held until commit: a cube must not be deleted between finding its memories and counting them.
+    if counts and tx.scalar("SELECT 1 FROM cubes WHERE tenant_id = :tenant AND id = :cube FOR SHARE", cube=cube_id):
         tx.run(_UPSERT.format(count="recalls"), cube=cube_id, ids=list(counts), counts=list(counts.values()), now=now)
         tx.run(_ACTIVATE, cube=cube_id, ids=list(counts))
 

@@ -33,8 +33,8 @@ def problems(
 ) -> list[str]:
     return check_run(
         proposals,
+        {proposal.external_id: judge(proposal, 0.5) for proposal in proposals},
         merges,
-        min_coverage=0.5,
         stands=lambda memory_id, version: (memory_id, version) in {(A, 1), (B, 1)},
         lives=lambda memory_id: memory_id in lives,
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from memos.rules.access import Principal
 from memos.rules.header import Kind
@@ -15,6 +16,7 @@ from memos.services.reader import RuleReader, Text
 from memos.services.reconciling import draft_of
 from memos.services.remember import ItemIn, MessageIn
 from memos.store import cubes, jobs, memories, readings
+from memos.store.schema import owner_connection
 from memos.wiring import App
 from tests.services.deriving import DAY, START, Cube
 from tests.services.running import look
@@ -294,15 +296,33 @@ def test_the_clock_starts_consolidation_of_quiet_cubes_that_have_changed(cube: C
     assert not promised()
 
 
-def test_erasing_a_text_erases_what_was_read_from_it(cube: Cube) -> None:
-    cube.say("Ana Silva lives in Porto.", name="Dora")
+def test_what_is_told_after_its_end_has_an_end_and_no_beginning(cube: Cube) -> None:
+    cube.say("I lived in Rome until May 2020.")
     cube.extract()
-    with cube.writing() as tx:
-        ids = [row["content_id"] for row in tx.rows("SELECT content_id FROM readings WHERE cube_id = :c", c=cube.id)]
-        gone = readings.forget(tx, cube.id, ids)
-        left = {t: tx.scalar(f"SELECT count(*) FROM {t} WHERE cube_id = :c", c=cube.id) for t in gone}
-    assert gone["entities"] >= 2
-    assert set(left.values()) == {0}
+    [fact] = cube.facts().values()
+    assert fact.valid_from is None
+    assert fact.valid_to is not None
+    assert fact.valid_to < START
+
+
+def test_one_text_that_breaks_its_reading_does_not_stop_the_others(cube: Cube, owner_url: str) -> None:
+    def as_owner(statement: str) -> None:
+        with owner_connection(owner_url) as connection:
+            connection.execute(text(statement))
+            connection.commit()
+
+    cube.say("I live in Lisbon.", "My sister Poison lives in Porto.", "I work for Acme.")
+    as_owner("ALTER TABLE mentions ADD CONSTRAINT no_poison CHECK (name <> 'Poison') NOT VALID")
+    try:
+        job = cube.extract()
+    finally:
+        as_owner("ALTER TABLE mentions DROP CONSTRAINT no_poison")
+    assert job.result is not None
+    assert (job.result["read"], job.result["unreadable"]) == (2, 1)
+    assert cube.current() == {"User lives in Lisbon.", "User works for Acme."}
+    assert cube.extract().revision is None
+    cube.extract(again=True)
+    assert any("Poison" in fact for fact in cube.current())
 
 
 def test_a_job_of_a_vanished_branch_ends_quietly(cube: Cube) -> None:
