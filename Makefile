@@ -36,10 +36,10 @@ format: $(DEV)  ## Let the tools fix what they can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 test: $(DEV)  ## All tests, on embedded servers of their own
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 coverage: $(DEV)  ## The same with line and branch coverage
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q --cov --cov-report=term-missing:skip-covered
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report=term-missing:skip-covered
 
 clean:  ## Remove what can be made again (not your data)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

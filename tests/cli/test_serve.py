@@ -88,7 +88,7 @@ def test_second_life(root: Path, serve: Callable[..., Serving]) -> None:
     eventually(lambda: answers(serving), "the API did not come back")
 
     for program in ("valkey-server", "postgres"):
-        victims = [p for p in processes_of(serving.data_dir) if p.name() == program]
+        victims = running(serving, program)
         oldest = min(victims, key=lambda p: p.create_time())
         oldest.kill()
         eventually(partial(replaced, serving, program, oldest.pid), f"{program} stayed dead")
@@ -129,6 +129,16 @@ def another(serving: Serving, name: str, pid: int) -> bool:
     return now is not None and now.pid != pid
 
 
+def running(serving: Serving, program: str) -> list[psutil.Process]:
+    """Processes of a server; those that end while we look are not among them."""
+    found = []
+    for process in processes_of(serving.data_dir):
+        with suppress(psutil.NoSuchProcess):
+            if process.name() == program:
+                found.append(process)
+    return found
+
+
 def replaced(serving: Serving, program: str, pid: int) -> bool:
-    now = [p for p in processes_of(serving.data_dir) if p.name() == program]
+    now = running(serving, program)
     return bool(now) and pid not in [p.pid for p in now] and answers(serving)
