@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,7 +13,6 @@ from memos.encoders.embedder import Embedder
 from memos.encoders.llm import Meter, language_model
 from memos.rules.consolidation import Finding, Proposal, judge
 from memos.rules.derivation_policy import ConsolidationPolicy
-from memos.rules.procedures import DEFAULT_POLICY as PROCEDURES
 from memos.services import merging, portraits, summaries
 from memos.services.commit_consolidation import draft_of
 from memos.services.encode import encode
@@ -71,7 +70,7 @@ class Run:
             work.proposals += portraits.profiles(people, self.embedder.count_tokens, utc_now())
             self._retire_absent(work, "profile")
         if policy.procedures and talked:
-            self._distil(work)
+            self._distil(work, talked)
         missing = [p for p in work.proposals if p.external_id not in work.encoded]
         work.encoded |= self._encode(missing)
         # Words are judged here, where nobody waits for the cube.
@@ -106,12 +105,15 @@ class Run:
         if meter is not None:
             work.report["llm"] = {**meter.report(), "written": summariser.by_model, "refused": summariser.refused}
 
-    def _distil(self, work: Work) -> None:
-        """Only a cube that has how-tos at all is read in full."""
+    def _distil(self, work: Work, talked: Sequence[str]) -> None:
+        """A cube is read in full only when somebody has said how something is done since the last run."""
+        with self.reading() as tx:
+            fresh = derivations.turns(tx, self.view, talked)
+        if not portraits.traces_in(fresh):
+            return
         with self.reading() as tx:
             turns = portraits.read_turns(tx, self.view)
-        if any(len(trace.steps) >= PROCEDURES.min_steps for trace in portraits.traces_in(turns)):
-            work.proposals += portraits.procedures(turns)
+        work.proposals += portraits.procedures(turns)
         self._retire_absent(work, "procedure")
 
     def _retire_absent(self, work: Work, kind: str) -> None:

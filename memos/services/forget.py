@@ -36,8 +36,8 @@ from memos.store.revision_writer import RevisionWriter
 KIND = "decay"
 EVERY = timedelta(days=1)
 """Strength changes over days; times to live and budgets are looked at whenever the clock strikes (hourly)."""
-MOST_ACTS = 10_000
-"""Changes in one revision: a few seconds during which writers of the cube wait. What is left has a run of its own."""
+MOST_ACTS = 2_000
+"""Changes in one revision: two seconds during which writers of the cube wait. What is left has a run of its own."""
 
 _TARGETS = {
     Outcome.ARCHIVE: (State.ARCHIVED, Action.ARCHIVE),

@@ -36,6 +36,7 @@ HANDLERS: Mapping[str, Handler] = {
 """What each kind of job runs. Adding a kind is adding a line."""
 
 PLANS: Mapping[str, Callable[[Database, UUID, datetime], int]] = {
+    "consolidate": consolidate.plan,
     "decay": forget.plan,
     "promote": promote.plan,
 }

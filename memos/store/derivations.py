@@ -159,15 +159,16 @@ class Mergeable:
     fresh: bool
 
 
-def newest(tx: Transaction, view: View, since_version_id: int) -> tuple[int, bool]:
-    """The last version a branch wrote, and whether there are turns among those after `since_version_id`."""
+def newest(tx: Transaction, view: View, since_version_id: int) -> tuple[int, list[str]]:
+    """The last version a branch wrote, and the sessions in which something was said after `since_version_id`."""
     row = tx.row(
-        "SELECT max(id) AS id, coalesce(bool_or(kind = 'turn'), false) AS turns FROM memory_versions "
+        "SELECT max(id) AS id, array_agg(DISTINCT session_id) FILTER (WHERE kind = 'turn' AND session_id IS NOT NULL "
+        "AND state IN ('generated', 'activated', 'frozen')) AS sessions FROM memory_versions "
         "WHERE tenant_id = :tenant AND branch_id = :branch AND to_revision IS NULL AND id > :since",
         branch=view.branch.id,
         since=since_version_id,
     )
-    return (since_version_id, False) if row is None or row["id"] is None else (row["id"], row["turns"])
+    return (since_version_id, []) if row is None or row["id"] is None else (row["id"], row["sessions"] or [])
 
 
 def mergeable(tx: Transaction, view: View, since_version_id: int) -> list[Mergeable]:

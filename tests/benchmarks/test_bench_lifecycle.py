@@ -36,5 +36,5 @@ def test_both_lives_see_the_same_days(tmp_path: Path) -> None:
     [written] = tmp_path.glob("lifecycle-*.json")
     figures = json.loads(written.read_text())["figures"]
     months = figures["months"]
-    assert [m["memories"] for m in months["forgetting"]] == [m["memories"] for m in months["not"]] == [60]
-    assert figures["decay_runs"]["count"] == 2
+    assert [m["memories"] for m in months["default"]] == [m["memories"] for m in months["off"]] == [60]
+    assert figures["decay_runs"]["budget"]["count"] == 2
