@@ -13,6 +13,7 @@ import uuid_utils.compat as uuid_utils
 from memos.errors import Frozen, Invalid, NotFound
 from memos.rules import policy as policies
 from memos.rules.access import Principal, Scope, new_key, parse_scopes
+from memos.services.cursors import id_of
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
 from memos.store import audit, cubes, memories, tenants
@@ -42,7 +43,7 @@ def get_cube(tx: Transaction, who: Principal, cube: str, branch: str = cubes.MAI
 def list_cubes(tx: Transaction, who: Principal, *, limit: int, cursor: str | None) -> Page[CubeView]:
     who.require(Scope.READ)
     only = None if who.cube_ids is None else sorted(who.cube_ids)
-    found = page(cubes.list_cubes(tx, limit + 1, _id(cursor), only), limit, lambda c: c.id)
+    found = page(cubes.list_cubes(tx, limit + 1, id_of(cursor), only), limit, lambda c: c.id)
     return Page([_cube_view(tx, cubes.view(tx, str(c.id))) for c in found.items], found.next_cursor)
 
 
@@ -176,7 +177,7 @@ def _insert_key(
 
 def list_keys(tx: Transaction, who: Principal, *, limit: int, cursor: str | None) -> Page[KeyView]:
     who.require(Scope.ADMIN)
-    return page(tenants.list_keys(tx, limit + 1, _id(cursor)), limit, lambda k: k.id)
+    return page(tenants.list_keys(tx, limit + 1, id_of(cursor)), limit, lambda k: k.id)
 
 
 def revoke_key(database: Database, tx: Transaction, who: Principal, key_id: UUID, *, now: datetime) -> None:
@@ -196,10 +197,3 @@ def revoke_key(database: Database, tx: Transaction, who: Principal, key_id: UUID
 
 def _cube_view(tx: Transaction, view: cubes.View) -> CubeView:
     return CubeView.of(view.cube, view.branch, cubes.list_branches(tx, view.cube.id), memories.counts(tx, view))
-
-
-def _id(cursor: str | None) -> UUID | None:
-    try:
-        return None if cursor is None else UUID(cursor)
-    except ValueError:
-        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None

@@ -10,6 +10,7 @@ from memos.errors import Conflict, Frozen, Invalid, MergeConflict
 from memos.rules import versioning
 from memos.rules.access import Principal, Scope
 from memos.rules.versioning import Strategy
+from memos.services.cursors import number_of
 from memos.services.etags import require_match
 from memos.services.views import (
     BranchView,
@@ -23,7 +24,7 @@ from memos.services.views import (
     TagView,
     page,
 )
-from memos.store import audit, cubes, identities, memories
+from memos.store import audit, cubes, identities, memories, revisions
 from memos.store.cubes import At, View
 from memos.store.engine import Transaction
 from memos.store.memories import Standing, Version
@@ -41,7 +42,7 @@ def list_revisions(
     view = cubes.view(tx, cube, branch or cubes.MAIN)
     who.reach(view.cube.id)
     steps = view.lineage if branch else None
-    items = cubes.list_revisions(tx, view.cube.id, steps, limit + 1, _number(cursor))
+    items = revisions.list_revisions(tx, view.cube.id, steps, limit + 1, number_of(cursor))
     return page(items, limit, lambda r: r.revision)
 
 
@@ -99,7 +100,7 @@ def rollback(
     identities.decide(tx, writer.branch, revised.number, meanings)
     audit.record(tx, who.key_id, "cube.rollback", now, cube_id=writer.cube.id,
                  detail={"revision": revised.number, "to": target.at, "branch": branch})  # fmt: skip
-    return cubes.revision(tx, writer.cube.id, revised.number)
+    return revisions.revision(tx, writer.cube.id, revised.number)
 
 
 def merge(
@@ -200,7 +201,7 @@ def create_tag(tx: Transaction, who: Principal, cube: str, *, name: str, revisio
     who.require(Scope.WRITE)
     found = cubes.find(tx, cube)
     who.reach(found.id)
-    tag = cubes.create_tag(tx, found.id, name, revision)
+    tag = revisions.create_tag(tx, found.id, name, revision)
     audit.record(tx, who.key_id, "tag.create", now, cube_id=found.id, target=name, detail={"revision": revision})
     return tag
 
@@ -209,14 +210,14 @@ def list_tags(tx: Transaction, who: Principal, cube: str) -> list[TagView]:
     who.require(Scope.READ)
     found = cubes.find(tx, cube)
     who.reach(found.id)
-    return cubes.list_tags(tx, found.id)
+    return revisions.list_tags(tx, found.id)
 
 
 def delete_tag(tx: Transaction, who: Principal, cube: str, name: str, *, now: datetime) -> None:
     who.require(Scope.WRITE)
     found = cubes.find(tx, cube)
     who.reach(found.id)
-    cubes.delete_tag(tx, found.id, name)
+    revisions.delete_tag(tx, found.id, name)
     audit.record(tx, who.key_id, "tag.delete", now, cube_id=found.id, target=name)
 
 
@@ -225,11 +226,11 @@ def _common_ancestor(tx: Transaction, ours: View, theirs: View) -> View | None:
     heads = [v.branch.head_revision for v in (ours, theirs)]
     if not all(heads):
         return None
-    shared = cubes.ancestry(tx, ours.cube.id, heads[0]) & cubes.ancestry(tx, ours.cube.id, heads[1])
+    shared = revisions.ancestry(tx, ours.cube.id, heads[0]) & revisions.ancestry(tx, ours.cube.id, heads[1])
     if not shared:
         return None
     number = max(shared)
-    branch = cubes.revision_branch(tx, ours.cube.id, number)
+    branch = revisions.revision_branch(tx, ours.cube.id, number)
     return View(ours.cube, branch, number, cubes.lineage_of(tx, branch, number))
 
 
@@ -246,12 +247,3 @@ def _refuse_frozen(state: dict[UUID, Standing], touched: list[UUID]) -> None:
     frozen = sorted(str(m) for m in touched if m in state and state[m].state == "frozen")
     if frozen:
         raise Frozen(f"{len(frozen)} of the memories this would change are frozen", extra={"memory_ids": frozen[:100]})
-
-
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        return int(cursor)
-    except ValueError:
-        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None

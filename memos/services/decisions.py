@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from memos.errors import Invalid
 from memos.rules.access import Principal, Scope
+from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import cubes, decisions
 from memos.store.decisions import Decision, Logged
@@ -40,13 +40,6 @@ def list_decisions(
     found = cubes.find(tx, cube)
     who.reach(found.id)
     rows = decisions.list_page(
-        tx, found.id, kind=kind, outcome=outcome, memory_id=memory_id, limit=limit + 1, before=_id(cursor)
+        tx, found.id, kind=kind, outcome=outcome, memory_id=memory_id, limit=limit + 1, before=id_of(cursor)
     )
     return page(rows, limit, lambda row: row.id)
-
-
-def _id(cursor: str | None) -> UUID | None:
-    try:
-        return None if cursor is None else UUID(cursor)
-    except ValueError:
-        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None

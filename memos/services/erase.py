@@ -27,7 +27,7 @@ from memos.services.attempt import Attempt, Outcome
 from memos.services.probes import Probe, Taken
 from memos.services.remember import utc_now
 from memos.services.signing import Keyring
-from memos.store import audit, cubes, erasure, jobs, marks, memories, receipts
+from memos.store import audit, cubes, erasure, jobs, marks, memories, receipts, revisions
 from memos.store.cubes import Cube, View
 from memos.store.engine import Transaction
 from memos.store.erasure import Reached
@@ -237,7 +237,7 @@ def _remove(
         for row in own:
             writer.remove(row)
         revised = writer.finish(kind=KIND, author=author, reason=reason or "erased on request", even_if_empty=True)
-        made = cubes.revision(tx, cube.id, revised.number)
+        made = revisions.revision(tx, cube.id, revised.number)
         written.append({"branch": branch.name, "revision": made.revision, "hash": made.hash, "removed": made.removed})
     return written
 

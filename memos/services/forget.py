@@ -52,7 +52,7 @@ def request(tx: Transaction, who: Principal, cube: str, *, branch: str, now: dat
     who.require(Scope.WRITE)
     view = cubes.view(tx, cube, branch)
     who.reach(view.cube.id)
-    return jobs.get(tx, _promise(tx, view.cube.id, view.branch.name, now))
+    return jobs.get(tx, jobs.promise_decisions(tx, KIND, view.cube.id, view.branch.name, now))
 
 
 def preview(tx: Transaction, who: Principal, cube: str, *, branch: str, now: datetime, most: int) -> RunPreview:
@@ -86,7 +86,7 @@ def decay(attempt: Attempt) -> attempts.Outcome:
         _log(tx, view, attempt, applied, revision, now)
         retention.mark_run(tx, view.cube.id, "decayed", now)
         if len(acts) > MOST_ACTS:
-            _promise(tx, view.cube.id, view.branch.name, asked)
+            jobs.promise_decisions(tx, KIND, view.cube.id, view.branch.name, asked)
         left = max(0, len(acts) - MOST_ACTS)
         result = {"counts": _counts(applied), "policy_version": forget.rule.version, "left": left}
         return attempt.finish(tx, result, revision)
@@ -97,7 +97,7 @@ def plan(database: Database, tenant_id: UUID, now: datetime) -> int:
     with database.transaction(tenant_id) as tx:
         found = retention.cubes_to_decay(tx, now, EVERY)
         for cube_id in found:
-            _promise(tx, cube_id, cubes.MAIN, None)
+            jobs.promise_decisions(tx, KIND, cube_id, cubes.MAIN, None)
     return len(found)
 
 
@@ -188,14 +188,3 @@ def _planned(act: Decision, *, applied: bool) -> decisions.Decision:
 
 def _counts(acts: Sequence[Decision]) -> dict[str, int]:
     return dict(Counter(act.outcome.value for act in acts))
-
-
-def _promise(tx: Transaction, cube_id: UUID, branch: str, now: datetime | None) -> UUID:
-    moment = None if now is None else now.isoformat()
-    return jobs.promise(
-        tx,
-        KIND,
-        cube_id=cube_id,
-        payload={"branch": branch, "now": moment},
-        dedup_key=f"{cube_id}/{branch}/{moment or ''}",
-    )

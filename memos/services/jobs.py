@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from memos.errors import Invalid, NotFound
+from memos.errors import NotFound
 from memos.rules.access import Principal, Scope
+from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import jobs
 from memos.store.engine import Transaction
@@ -26,7 +27,7 @@ def list_jobs(
     """Newest first; a key bound to cubes sees theirs only."""
     who.require(Scope.READ)
     only = None if who.cube_ids is None else sorted(who.cube_ids)
-    return page(jobs.list_page(tx, state, kind, limit + 1, _id(cursor), only), limit, lambda job: job.id)
+    return page(jobs.list_page(tx, state, kind, limit + 1, id_of(cursor), only), limit, lambda job: job.id)
 
 
 def cancel_job(tx: Transaction, who: Principal, job_id: UUID) -> Job:
@@ -39,10 +40,3 @@ def retry_job(tx: Transaction, who: Principal, job_id: UUID) -> Job:
     who.require(Scope.WRITE)
     get_job(tx, who, job_id)
     return jobs.retry(tx, job_id)
-
-
-def _id(cursor: str | None) -> UUID | None:
-    try:
-        return None if cursor is None else UUID(cursor)
-    except ValueError:
-        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None

@@ -36,7 +36,7 @@ def request(tx: Transaction, who: Principal, cube: str, *, branch: str, now: dat
     who.require(Scope.WRITE)
     view = cubes.view(tx, cube, branch)
     who.reach(view.cube.id)
-    return jobs.get(tx, _promise(tx, view.cube.id, view.branch.name, now))
+    return jobs.get(tx, jobs.promise_decisions(tx, KIND, view.cube.id, view.branch.name, now))
 
 
 def preview(tx: Transaction, who: Principal, cube: str, *, branch: str, now: datetime, most: int) -> RunPreview:
@@ -79,7 +79,7 @@ def plan(database: Database, tenant_id: UUID, now: datetime) -> int:
     with database.transaction(tenant_id) as tx:
         found = retention.cubes_to_promote(tx, now, EVERY)
         for cube_id in found:
-            _promise(tx, cube_id, cubes.MAIN, None)
+            jobs.promise_decisions(tx, KIND, cube_id, cubes.MAIN, None)
     return len(found)
 
 
@@ -120,14 +120,3 @@ def _logged(decision: TierDecision, *, applied: bool) -> decisions.Decision:
 
 def _counts(decided: Sequence[TierDecision]) -> dict[str, int]:
     return dict(Counter(d.move.value for d in decided))
-
-
-def _promise(tx: Transaction, cube_id: UUID, branch: str, now: datetime | None) -> UUID:
-    moment = None if now is None else now.isoformat()
-    return jobs.promise(
-        tx,
-        KIND,
-        cube_id=cube_id,
-        payload={"branch": branch, "now": moment},
-        dedup_key=f"{cube_id}/{branch}/{moment or ''}",
-    )

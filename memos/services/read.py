@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from memos.errors import Invalid, NotFound
+from memos.errors import NotFound
 from memos.rules.access import Principal, Scope
 from memos.rules.filters import Condition, Filter, Group, Type
 from memos.rules.header import Source
+from memos.services.cursors import id_of, number_of
 from memos.services.views import Link, MemoryView, Page, ProvenanceView, page
 from memos.store import cubes, memories
 from memos.store.cubes import At, View
@@ -44,7 +45,7 @@ def list_memories(
             " AND (v.valid_from IS NULL OR v.valid_from <= :as_of) AND (v.valid_to IS NULL OR v.valid_to > :as_of)"
         )
         parameters["as_of"] = as_of
-    rows = memories.list_page(tx, view, condition, parameters, limit + 1, _id(cursor))
+    rows = memories.list_page(tx, view, condition, parameters, limit + 1, id_of(cursor))
     found = page(rows, limit, lambda row: row.memory_id)
     usage = memories.usage(tx, view.cube.id, [row.memory_id for row in found.items])
     return Page([MemoryView.of(row, usage.get(row.memory_id)) for row in found.items], found.next_cursor)
@@ -66,7 +67,7 @@ def history(
 ) -> Page[MemoryView]:
     """Every version on every branch, newest first."""
     view = _open(tx, who, cube, cubes.MAIN, None)
-    before = _version(cursor)
+    before = number_of(cursor)
     rows = memories.history(tx, view.cube.id, memory_id, limit + 1, before)
     if not rows and before is None:
         raise NotFound("no such memory")
@@ -111,17 +112,3 @@ def _open(tx: Transaction, who: Principal, cube: str, branch: str, at: At) -> Vi
 
 def _valid(valid_from: datetime | None, valid_to: datetime | None, moment: datetime) -> bool:
     return (valid_from is None or valid_from <= moment) and (valid_to is None or valid_to > moment)
-
-
-def _id(cursor: str | None) -> UUID | None:
-    try:
-        return None if cursor is None else UUID(cursor)
-    except ValueError:
-        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None
-
-
-def _version(cursor: str | None) -> int | None:
-    try:
-        return None if cursor is None else int(cursor)
-    except ValueError:
-        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None

@@ -12,29 +12,29 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from memos.services.flusher import Flusher
 from memos.store import usage
 from memos.store.engine import Database
 
-FLUSH_INTERVAL_S = 2.0
 # Past this many memories the oldest batch is dropped rather than memory grown: the database is away for long.
 MOST_BUFFERED = 100_000
 
 log = structlog.get_logger(__name__)
 
 
-class RecallBuffer:
-    """Thread-safe. `start` runs a flusher; without it, call `flush` yourself."""
+class RecallBuffer(Flusher):
+    """Thread-safe."""
+
+    name = "recall-counts"
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self._lock = threading.Lock()
         self._counts: dict[tuple[UUID, UUID], dict[UUID, int]] = {}
         self._latest: datetime | None = None
         self._size = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def count(self, tenant_id: UUID, cube_id: UUID, memory_id: UUID, moment: datetime) -> None:
         with self._lock:
@@ -46,7 +46,7 @@ class RecallBuffer:
             self._size += 1
 
     def flush(self) -> None:
-        """Write what was counted; on a database error it is kept for the next time."""
+        """Write what was counted."""
         with self._lock:
             counts, latest = self._counts, self._latest
             self._counts, self._latest, self._size = {}, None, 0
@@ -55,23 +55,3 @@ class RecallBuffer:
         for (tenant_id, cube_id), recalled in counts.items():
             with self._database.transaction(tenant_id) as tx:
                 usage.recalled(tx, cube_id, recalled, latest)
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="recall-buffer", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-        self._attempt()
-
-    def _run(self) -> None:
-        while not self._stop.wait(FLUSH_INTERVAL_S):
-            self._attempt()
-
-    def _attempt(self) -> None:
-        try:
-            self.flush()
-        except SQLAlchemyError as error:
-            log.warning("recall_counts_lost", error=type(error).__name__)

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from memos.store.cubes import Branch, Cube, RevisionView, TagView
+from memos.store.cubes import Branch, Cube
 from memos.store.memories import Usage, Version
+from memos.store.revisions import RevisionView, TagView
 
 __all__ = ["RevisionView", "TagView"]
 

@@ -77,6 +77,18 @@ def promise_after_write(tx: Transaction, cube_id: UUID, branch: str, *, extracti
     ]
 
 
+def promise_decisions(tx: Transaction, kind: str, cube_id: UUID, branch: str, now: datetime | None) -> UUID:
+    """A run of the scheduler over a branch, as of `now` (None: whenever it runs); one per branch and moment waits."""
+    moment = None if now is None else now.isoformat()
+    return promise(
+        tx,
+        kind,
+        cube_id=cube_id,
+        payload={"branch": branch, "now": moment},
+        dedup_key=f"{cube_id}/{branch}/{moment or ''}",
+    )
+
+
 def get(tx: Transaction, job_id: UUID) -> Job:
     row = tx.row(f"SELECT {_COLUMNS} FROM jobs WHERE tenant_id = :tenant AND id = :id", id=job_id)
     if row is None:

@@ -29,11 +29,12 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, marks, memories, present, provenance
+from memos.store import cubes, marks, memories, present, provenance, revisions
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
 from memos.store.provenance import Link, Origins
+from memos.store.version_rows import INSERT_CONTENTS, INSERT_VERSIONS, Seal, record
 
 TOMBSTONE = "tombstone"
 
@@ -78,7 +79,7 @@ class RevisionWriter:
         self.tx = tx
         self.cube: Cube = cubes.find(tx, cube_ref, lock=True)
         # Clocks of several processes differ a little; along one history time only goes forward.
-        self.now = max(now, cubes.last_written_at(tx, self.cube) or now)
+        self.now = max(now, revisions.last_written_at(tx, self.cube) or now)
         self.branch: Branch = cubes.find_branch(tx, self.cube.id, branch_name)
         self._changes: dict[UUID, _Change] = {}
 
@@ -225,9 +226,20 @@ class RevisionWriter:
             tombstone = draft.action == TOMBSTONE
             mark = fingerprint(draft, change.text_sha256)
             salt = secrets.token_bytes(SALT_BYTES)
-            sealed = commitment(salt, mark, draft.created_at, draft.ordinal)
-            opened.append(Opened(change.memory_id, change.version, sealed))
-            records.append(_record(change, draft, tombstone, mark, salt, sealed))
+            seal = Seal(mark, salt, commitment(salt, mark, draft.created_at, draft.ordinal))
+            opened.append(Opened(change.memory_id, change.version, seal.commitment))
+            records.append(
+                record(
+                    draft,
+                    version_id=change.version_id,
+                    memory_id=change.memory_id,
+                    version=change.version,
+                    content_id=None if tombstone else change.content_id,
+                    tombstone=tombstone,
+                    previous_id=change.before.id if change.before else None,
+                    seal=seal,
+                )
+            )
             if not tombstone:
                 origins.append(
                     Origins(change.memory_id, change.version, draft.sources, change.links, stated=change.stated)
@@ -307,7 +319,7 @@ class RevisionWriter:
         parent = self.branch.head_revision or None
         parent_hash = GENESIS
         if parent:
-            parent_hash = bytes.fromhex(cubes.revision(self.tx, self.cube.id, parent).hash)
+            parent_hash = bytes.fromhex(revisions.revision(self.tx, self.cube.id, parent).hash)
         digest = changes_digest(opened, closed)
         written = [c for c in changes if c.draft and c.draft.action != TOMBSTONE]
         self.tx.run(
@@ -348,68 +360,3 @@ class RevisionWriter:
             "SELECT nextval(pg_get_serial_sequence(:table, 'id')) AS id FROM generate_series(1, :n)", table=table, n=n
         )
         return [row["id"] for row in rows]
-
-
-def _record(
-    change: _Change, draft: Draft, tombstone: bool, mark: bytes, salt: bytes, sealed: bytes
-) -> dict[str, object]:
-    return {
-        "id": change.version_id,
-        "memory_id": str(change.memory_id),
-        "version": change.version,
-        "tombstone": tombstone,
-        "state": draft.state,
-        "kind": draft.kind,
-        "content_id": None if tombstone else change.content_id,
-        "dedup_key": _hex(draft.dedup_key),
-        "external_id": draft.external_id,
-        "session_id": draft.session_id,
-        "ordinal": draft.ordinal,
-        "role": draft.role,
-        "name": draft.name,
-        "title": draft.title,
-        "source": draft.source,
-        "created_at": draft.created_at.isoformat(),
-        "valid_from": draft.valid_from and draft.valid_from.isoformat(),
-        "valid_to": draft.valid_to and draft.valid_to.isoformat(),
-        "expires_at": draft.expires_at and draft.expires_at.isoformat(),
-        "priority": draft.priority,
-        "sensitivity": draft.sensitivity,
-        "trust": draft.trust,
-        "origin": draft.origin,
-        "tags": list(draft.tags),
-        "metadata": dict(draft.metadata),
-        "merged_into": draft.merged_into and str(draft.merged_into),
-        "action": draft.action,
-        "previous_id": change.before and change.before.id,
-        "state_before": draft.state_before,
-        "fingerprint": _hex(mark),
-        "salt": _hex(salt),
-        "commitment": _hex(sealed),
-    }
-
-
-def _hex(value: bytes | None) -> str | None:
-    return None if value is None else "\\x" + value.hex()
-
-
-# One JSON document carries any number of rows with their arrays; the column list is the record's.
-_TYPES = {
-    "id": "bigint", "memory_id": "uuid", "version": "integer", "tombstone": "boolean", "state": "text", "kind": "text",
-    "content_id": "bigint", "dedup_key": "bytea", "external_id": "text", "session_id": "text", "ordinal": "integer",
-    "role": "text", "name": "text", "title": "text", "source": "text", "created_at": "timestamptz",
-    "valid_from": "timestamptz", "valid_to": "timestamptz", "expires_at": "timestamptz", "priority": "real",
-    "sensitivity": "text", "trust": "real", "origin": "text", "tags": "text[]", "metadata": "jsonb",
-    "merged_into": "uuid", "action": "text", "previous_id": "bigint", "state_before": "text", "fingerprint": "bytea",
-    "salt": "bytea", "commitment": "bytea",
-}  # fmt: skip
-INSERT_VERSIONS = (
-    f"INSERT INTO memory_versions (tenant_id, cube_id, branch_id, from_revision, recorded_at, {', '.join(_TYPES)}) "
-    f"SELECT :tenant, :cube, :branch, :number, :now, {', '.join('r.' + name for name in _TYPES)} "
-    f"FROM jsonb_to_recordset(CAST(:records AS jsonb)) AS r ({', '.join(f'{n} {t}' for n, t in _TYPES.items())})"
-)
-INSERT_CONTENTS = (
-    "INSERT INTO contents (tenant_id, id, cube_id, memory_id, text, sha256, embedding, terms, counts, length, "
-    "tokens) VALUES (:tenant, :id, :cube, :memory, :text, :sha256, :embedding, :terms, "
-    ":counts, :length, :tokens)"
-)

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 # Written out: with two test processes both must collect the same tests.
-ABSENT = "0190f5a0-0000-7000-8000-00000000dead"
+NO_ID = "0190f5a0-0000-7000-8000-00000000dead"
 
 MESSAGE = {"role": "user", "content": "hello"}
 FACT = {"kind": "fact", "content": "Ana lives in Lisbon."}
@@ -155,7 +155,7 @@ NAMES: list[tuple[str, Any, int]] = [
     ("nothing", "", 422),
     ("a slash", "a/b", 422),
     ("dots", "..", 422),
-    ("an id", ABSENT, 422),
+    ("an id", NO_ID, 422),
     ("a control character", "a\nb", 422),
     ("spaces around", " a ", 422),
     ("a number", 7, 422),
@@ -208,7 +208,7 @@ def test_a_bad_query_is_422(client: TestClient, cube: str, path: str) -> None:
 
 ABSENT = [
     ("GET", "/v1/cubes/nope", None),
-    ("GET", f"/v1/cubes/{ABSENT}", None),
+    ("GET", f"/v1/cubes/{NO_ID}", None),
     ("PATCH", "/v1/cubes/nope", {"description": "x"}),
     ("DELETE", "/v1/cubes/nope", None),
     ("GET", "/v1/cubes/nope/revisions", None),
@@ -220,14 +220,14 @@ ABSENT = [
     ("POST", "/v1/cubes/nope/search", {"query": "q"}),
     ("POST", "/v1/search", {"query": "q", "cubes": ["nope"]}),
     ("GET", "/v1/cubes/{cube}?branch=nope", None),
-    ("GET", "/v1/cubes/{cube}/memories/" + ABSENT, None),
-    ("PATCH", "/v1/cubes/{cube}/memories/" + ABSENT, {"content": "x"}),
-    ("DELETE", "/v1/cubes/{cube}/memories/" + ABSENT, None),
-    ("POST", "/v1/cubes/{cube}/memories/" + ABSENT + "/restore", {"version": 1}),
+    ("GET", "/v1/cubes/{cube}/memories/" + NO_ID, None),
+    ("PATCH", "/v1/cubes/{cube}/memories/" + NO_ID, {"content": "x"}),
+    ("DELETE", "/v1/cubes/{cube}/memories/" + NO_ID, None),
+    ("POST", "/v1/cubes/{cube}/memories/" + NO_ID + "/restore", {"version": 1}),
     ("DELETE", "/v1/cubes/{cube}/tags/nope", None),
     ("DELETE", "/v1/cubes/{cube}/branches/nope", None),
-    ("GET", f"/v1/jobs/{ABSENT}", None),
-    ("DELETE", f"/admin/v1/keys/{ABSENT}", None),
+    ("GET", f"/v1/jobs/{NO_ID}", None),
+    ("DELETE", f"/admin/v1/keys/{NO_ID}", None),
     ("POST", "/admin/v1/keys", {"tenant": "nope", "scopes": ["read"]}),
     ("GET", "/v2/cubes", None),
     ("GET", "/v1/cubes/", None),

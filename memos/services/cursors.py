@@ -1,0 +1,26 @@
+"""Cursors are opaque to callers and are the id or number of the last item to us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from memos.errors import Invalid
+
+T = TypeVar("T")
+
+
+def id_of(cursor: str | None) -> UUID | None:
+    return _parsed(cursor, UUID)
+
+
+def number_of(cursor: str | None) -> int | None:
+    return _parsed(cursor, int)
+
+
+def _parsed(cursor: str | None, parse: Callable[[str], T]) -> T | None:
+    try:
+        return None if cursor is None else parse(cursor)
+    except ValueError:
+        raise Invalid("this cursor is not one of ours", where=["query", "cursor"]) from None
