@@ -145,7 +145,9 @@ def test_what_was_computed_before_an_erasure_is_not_kept_after_it(app: App, owne
 # -- Crashes
 
 
-def test_a_crash_between_file_and_row_leaves_nothing(app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_file_and_row_leaves_nothing(
+    app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cube, _ = filled_cube(app, owner, 6)
     promise_id = promise(app, owner, cube).id
 
