@@ -27,7 +27,9 @@ _LINK: Final = re.compile(
     r"(?:'|\u2019)s\b|\b(?:of|by|for|in|to|from|with|at) (?:(?:the|a|an|his|her|their|my|our)\b|(?=[A-Z\d\"]))"
     r"|\b(?:whose|who|whom|that|which|where)\b"
 )
-_QUESTION_WORD: Final = re.compile(r"^\W*(?:(?:in|on|at|to|from|for|of|with|by) )?(?:who|whose|whom|which|where|what)\b", re.I)
+_QUESTION_WORD: Final = re.compile(
+    r"^\W*(?:(?:in|on|at|to|from|for|of|with|by) )?(?:who|whose|whom|which|where|what)\b", re.I
+)
 
 
 def is_chained(question: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from uuid import UUID
 
 from memos.rules.graph_walk import communities, personalised_pagerank
@@ -64,7 +65,7 @@ def of_one_session(rows: Mapping[UUID, Version], adjacent: set[tuple[UUID, UUID]
     pairs = []
     for members in sessions.values():
         members.sort(key=lambda row: (row.ordinal or 0, row.id))
-        pairs += [(one.memory_id, other.memory_id) for one, other in zip(members, members[1:], strict=False)]
+        pairs += [(one.memory_id, other.memory_id) for one, other in pairwise(members)]
     return sorted(pair for pair in pairs if pair not in adjacent)
 
 

@@ -163,4 +163,3 @@ def test_a_name_on_every_page_is_read_within_bounds(app: App, owner: Principal) 
     cube.extract()
     found = walk(cube, [], ["Mina Falk"], bounds=Bounds(per_entity=4))
     assert len(found) == 4
-
