@@ -87,7 +87,10 @@ def neighbourhood(tx: Transaction, view: View, meanings: Meanings, around: Aroun
     hidden = meanings.hidden
     rows = tx.tuples(
         _STATEMENT.format(
-            source=source, kept="NOT MATERIALIZED" if view.present else "MATERIALIZED", shown=f"{SHOWN} AND {condition}"
+            source=source,
+            kept="NOT MATERIALIZED" if view.present else "MATERIALIZED",
+            condition=f"{SHOWN} AND {condition}",
+            by_content=_PRESENT_BY_CONTENT if view.present else "shown",
         ),
         cube=view.cube.id,
         keys=list(around.keys),
@@ -148,11 +151,17 @@ def _condition(around: Around) -> tuple[str, dict[str, object]]:
     return " AND ".join(parts), {**parameters, "as_of": around.as_of}
 
 
+# Of a young table the planner knows nothing and would scan the branch for each text. Written so that only the index on
+# contents fits, the lookup is by key whatever it believes.
+_PRESENT_BY_CONTENT = (
+    "(SELECT o.* FROM memory_versions o WHERE o.tenant_id = :tenant AND o.branch_id + 0 = :branch_id "
+    "AND coalesce(o.to_revision, 0) = 0)"
+)
 # `alias` has the names that mean somebody else. A text's mentions hang on its content, so a hit's are found by one key.
 # Inside a lateral the limit stands after the join, so that old versions of a text do not use up the bound, and a second
 # limit inside it bounds how many of them are looked at.
 _STATEMENT = """
-WITH shown AS {kept} (SELECT v.* FROM {source} v WHERE {shown}),
+WITH shown AS {kept} (SELECT v.* FROM {source} v WHERE {condition}),
 alias AS MATERIALIZED (
     SELECT a.name_id, a.means_id FROM unnest(CAST(:a_names AS uuid[]), CAST(:a_means AS uuid[])) AS a (name_id, means_id)),
 hit AS MATERIALIZED (
@@ -189,7 +198,7 @@ tied AS MATERIALIZED (
     (SELECT 'next', CASE WHEN n.ordinal > h.ordinal THEN h.memory_id ELSE n.memory_id END,
         CASE WHEN n.ordinal > h.ordinal THEN n.memory_id ELSE h.memory_id END, 1.0,
         CASE WHEN n.ordinal > h.ordinal THEN h.version ELSE n.version END FROM hit h
-     JOIN shown n ON n.session_id = h.session_id AND n.ordinal BETWEEN h.ordinal - :beside AND h.ordinal + :beside
+     JOIN shown n ON h.session_id IS NOT NULL AND n.session_id = h.session_id AND n.ordinal BETWEEN h.ordinal - :beside AND h.ordinal + :beside
         AND n.memory_id <> h.memory_id)),
 place AS MATERIALIZED (
     SELECT id, memory_id, version, kind, content_id FROM hit
@@ -201,7 +210,7 @@ place AS MATERIALIZED (
         SELECT v.* FROM (
             SELECT m.content_id FROM mentions m WHERE m.tenant_id = :tenant AND m.cube_id = :cube
             AND m.entity_id = s.name_id ORDER BY m.content_id DESC LIMIT :looked) m
-        JOIN shown v ON v.tenant_id = :tenant AND v.content_id = m.content_id
+        JOIN {by_content} v ON v.tenant_id = :tenant AND v.content_id = m.content_id AND {condition}
         ORDER BY m.content_id DESC LIMIT :per_entity) v)
 SELECT 'memory' AS relation, CAST(memory_id AS text) AS source, CAST(NULL AS text) AS target,
     CAST(0 AS double precision) AS weight, version, id AS version_id, kind FROM place
@@ -210,10 +219,11 @@ SELECT 'asked', CAST(id AS text), NULL, 0, 0, 0, '' FROM asked
 UNION ALL
 SELECT relation, CAST(source AS text), CAST(target AS text), weight, version, 0, '' FROM tied
 UNION ALL
-SELECT 'names', CAST(p.memory_id AS text), CAST(m.entity_id AS text), max(m.confidence), 0, 0, '' FROM place p
-    JOIN mentions m ON m.tenant_id = :tenant AND m.content_id = p.content_id GROUP BY p.memory_id, m.entity_id
+SELECT 'names', CAST(p.memory_id AS text), CAST(m.entity_id AS text), m.confidence, 0, 0, '' FROM place p
+    CROSS JOIN LATERAL (SELECT m.entity_id, max(m.confidence) AS confidence FROM mentions m
+        WHERE m.tenant_id = :tenant AND m.content_id = p.content_id GROUP BY m.entity_id) m
 UNION ALL
-SELECT 'about', CAST(p.memory_id AS text), CAST(c.subject_id AS text), max(c.confidence), 0, 0, '' FROM place p
-    JOIN claims c ON c.tenant_id = :tenant AND c.content_id = p.content_id AND c.subject_id IS NOT NULL
-    GROUP BY p.memory_id, c.subject_id
+SELECT 'about', CAST(p.memory_id AS text), CAST(c.subject_id AS text), c.confidence, 0, 0, '' FROM place p
+    CROSS JOIN LATERAL (SELECT c.subject_id, max(c.confidence) AS confidence FROM claims c
+        WHERE c.tenant_id = :tenant AND c.content_id = p.content_id AND c.subject_id IS NOT NULL GROUP BY c.subject_id) c
 """
