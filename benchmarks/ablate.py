@@ -4,7 +4,8 @@ at a time.
 A variant is a name and the search fields that differ from the default, such as {"budget": "low"}. Variants
 that need other memories (another cube policy) give a `policy` too and are replayed into cubes of their own.
 The built-in ones show the frontier low / mid / high / auto (`mid` is `auto` with the router off) and single
-granularities, and then what each part of the ranking gains (see ablate_parts.py); --variants reads more from a file: {"name": {"search": {...}, "policy": {...}}, ...}. The first variant is the one the others are
+granularities, and then what each part of the ranking gains (see ablate_parts.py); --variants reads more from
+a file: {"name": {"search": {...}, "policy": {...}}, ...}. The first variant is the one the others are
 compared with.
 """
 

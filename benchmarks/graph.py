@@ -1,9 +1,10 @@
 """The graph tier: how fast a job builds it, and how long a walk takes at volume.
 
 Building is the job `extract` as a worker runs it (rules, names, statements, facts and their vectors) over synthetic turns,
-and the job `relate` after it. Walks are measured on a larger cube: its memories are written by the service's own library
-with perturbed vectors, its entities, mentions and statements are drawn by Zipf's law and inserted in bulk, and each walk
-begins from five memories and two names. Everything runs in this process on a PostgreSQL of its own.
+and the job `relate` after it. Walks are measured on a larger cube: its first memories are written by the service's own
+library with perturbed vectors, the others are copies of their rows under new ids, its entities, mentions and statements are
+drawn by Zipf's law and inserted in bulk, and each walk begins from five memories and two names. Everything runs in this
+process on a PostgreSQL of its own.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from memos.wiring import App, build_app
 SEEDS, NAMES = 5, 2
 MENTIONED = 3
 """Names in a synthetic memory, on average a little less: a name drawn twice counts once."""
-GOAL_P95_MS = 50.0
+WRITTEN = 5_000
+"""Memories of the large cube that are written; the others are copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +157,22 @@ def _run(on: Ground, job_id: UUID) -> float:
 
 
 def _measure_walking(on: Ground, arguments: argparse.Namespace, report: Report) -> None:
-    cube_id, loaded_s = on.load("walking", arguments.memories, f"{arguments.seed}-walk")
-    with progress("Drawing entities and mentions", None):
-        _draw(on, cube_id, arguments.entities)
+    started = time.monotonic()
+    cube_id, _ = on.load("walking", min(arguments.memories, WRITTEN), f"{arguments.seed}-walk")
+    with progress("Copying memories, drawing entities and mentions", None):
+        _draw(on, cube_id, arguments.entities, -(-arguments.memories // WRITTEN) - 1)
         on.analyse()
-    report.note("memories were written by the service's own library with perturbed vectors; entities, mentions and "
-                "statements were drawn by Zipf's law and inserted in bulk; VACUUM (ANALYZE) ran after it.")  # fmt: skip
+    loaded_s = time.monotonic() - started
+    report.note(f"{WRITTEN:,} memories were written by the service's own library with perturbed vectors, the others copied "
+                "from their rows; entities, mentions and statements were drawn by Zipf's law and inserted in bulk; VACUUM "
+                "(ANALYZE) ran after it.")  # fmt: skip
     dice = random.Random(arguments.seed)
     taken: list[float] = []
     sizes: list[float] = []
     with on.app.database.transaction(on.who.tenant_id, read_only=True) as tx:
         view = cubes.view(tx, str(cube_id))
-        ids = [row[0] for row in tx.tuples("SELECT memory_id FROM heads WHERE tenant_id = :tenant AND branch_id = :b "
-                                           "ORDER BY memory_id", b=view.branch.id)]  # fmt: skip
+        ids = [row[0] for row in tx.tuples("SELECT memory_id FROM memory_versions WHERE tenant_id = :tenant "
+                                           "AND branch_id = :b ORDER BY id", b=view.branch.id)]  # fmt: skip
     now = datetime.now(UTC)
     with progress("Walking", arguments.walks) as step:
         for number in range(arguments.walks + 10):
@@ -193,34 +198,68 @@ def _measure_walking(on: Ground, arguments: argparse.Namespace, report: Report) 
         [("snapshot, neighbourhood and walk", f"{latency.p50_ms:.1f} ms", f"{latency.p95_ms:.1f} ms",
           f"{latency.p99_ms:.1f} ms", f"{mean(sizes):.0f}")],
     )  # fmt: skip
-    report.goal("PPR p95, ms", latency.p95_ms, "<=", GOAL_P95_MS)
 
 
 def _name(number: int) -> str:
     return f"name {max(number, 1)}"
 
 
-def _draw(on: Ground, cube_id: UUID, entities: int) -> None:
+def _draw(on: Ground, cube_id: UUID, entities: int, copies: int) -> None:
     """As many entities as asked for; each text mentions a few, the r-th name about 1/r as often as the first."""
     with psycopg.connect(on.owner_url, autocommit=True) as connection:
         connection.execute("SELECT setseed(0.5)")
-        bound = {"tenant": on.who.tenant_id, "cube": cube_id, "entities": entities, "mentioned": MENTIONED}
-        for statement in _DRAW:
+        bound = {
+            "tenant": on.who.tenant_id, "cube": cube_id, "entities": entities, "mentioned": MENTIONED, "copies": copies,
+        }  # fmt: skip
+        for statement in (*_COPY, *_DRAW):
             connection.execute(statement, bound)
 
 
+_COPY = (
+    """
+    CREATE TEMP TABLE copied AS SELECT v.id AS version_id, v.content_id AS from_id, n, gen_random_uuid() AS
+    memory_id, nextval(pg_get_serial_sequence('contents', 'id')) AS content_id FROM memory_versions v,
+    generate_series(1, %(copies)s) n WHERE v.tenant_id = %(tenant)s AND v.cube_id = %(cube)s
+    """,
+    """
+    INSERT INTO memories (tenant_id, cube_id, id, last_version) SELECT %(tenant)s, %(cube)s, memory_id, 1 FROM
+    copied
+    """,
+    """
+    INSERT INTO contents (tenant_id, id, cube_id, memory_id, text, sha256, embedding, terms, counts, length, tokens)
+    SELECT c.tenant_id, d.content_id, c.cube_id, d.memory_id, c.text, c.sha256, c.embedding, c.terms, c.counts,
+    c.length, c.tokens FROM copied d JOIN contents c ON c.tenant_id = %(tenant)s AND c.id = d.from_id
+    """,
+    """
+    INSERT INTO memory_versions (tenant_id, cube_id, memory_id, version, branch_id, from_revision, state, kind,
+    content_id, session_id, ordinal, role, name, created_at, fingerprint, salt, commitment) SELECT v.tenant_id,
+    v.cube_id, d.memory_id, 1, v.branch_id, v.from_revision, v.state, v.kind, d.content_id, v.session_id || '/' ||
+    d.n, v.ordinal, v.role, v.name, v.created_at, v.fingerprint, v.salt, v.commitment FROM copied d JOIN
+    memory_versions v ON v.tenant_id = %(tenant)s AND v.id = d.version_id
+    """,
+)
 _DRAW = (
-    "INSERT INTO entities (tenant_id, cube_id, id, key, name, created_at) SELECT %(tenant)s, %(cube)s, gen_random_uuid(), "
-    "'name ' || n, 'Name ' || n, now() FROM generate_series(1, %(entities)s) n ON CONFLICT DO NOTHING",
-    "CREATE TEMP TABLE drawn AS SELECT c.id AS content_id, 'name ' || greatest(floor(power(%(entities)s, random())), 1) "
-    "AS key FROM contents c, generate_series(1, %(mentioned)s) WHERE c.tenant_id = %(tenant)s AND c.cube_id = %(cube)s",
-    "INSERT INTO mentions (tenant_id, cube_id, content_id, entity_id, name, type, confidence) "
-    "SELECT %(tenant)s, %(cube)s, d.content_id, e.id, e.name, 'other', 0.9 FROM drawn d JOIN entities e "
-    "ON e.tenant_id = %(tenant)s AND e.cube_id = %(cube)s AND e.key = d.key ON CONFLICT DO NOTHING",
-    "INSERT INTO claims (tenant_id, cube_id, content_id, position, subject_key, attribute_key, subject_id, object_id, "
-    "confidence, body) SELECT %(tenant)s, %(cube)s, content_id, 0, min(name), 'know', (array_agg(entity_id))[1], "
-    "(array_agg(entity_id))[2], 0.9, '{}' FROM mentions WHERE tenant_id = %(tenant)s AND cube_id = %(cube)s "
-    "AND content_id %% 3 = 0 GROUP BY content_id",
+    """
+    INSERT INTO entities (tenant_id, cube_id, id, key, name, created_at) SELECT %(tenant)s, %(cube)s,
+    gen_random_uuid(), 'name ' || n, 'Name ' || n, now() FROM generate_series(1, %(entities)s) n ON CONFLICT DO
+    NOTHING
+    """,
+    """
+    CREATE TEMP TABLE drawn AS SELECT c.id AS content_id, 'name ' || greatest(floor(power(%(entities)s, random())),
+    1) AS key FROM contents c, generate_series(1, %(mentioned)s) WHERE c.tenant_id = %(tenant)s AND c.cube_id =
+    %(cube)s
+    """,
+    """
+    INSERT INTO mentions (tenant_id, cube_id, content_id, entity_id, name, type, confidence) SELECT %(tenant)s,
+    %(cube)s, d.content_id, e.id, e.name, 'other', 0.9 FROM drawn d JOIN entities e ON e.tenant_id = %(tenant)s AND
+    e.cube_id = %(cube)s AND e.key = d.key ON CONFLICT DO NOTHING
+    """,
+    """
+    INSERT INTO claims (tenant_id, cube_id, content_id, position, subject_key, attribute_key, subject_id, object_id,
+    confidence, body) SELECT %(tenant)s, %(cube)s, content_id, 0, min(name), 'know', (array_agg(entity_id))[1],
+    (array_agg(entity_id))[2], 0.9, '{}' FROM mentions WHERE tenant_id = %(tenant)s AND cube_id = %(cube)s AND
+    content_id %% 3 = 0 GROUP BY content_id
+    """,
 )
 
 
@@ -231,5 +270,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--built", type=int, default=3_000, metavar="N", help="turns whose graph is built by the jobs")
     made.add_argument("--walks", type=int, default=300, metavar="N")
     made.add_argument("--seed", default="memos", help="another seed, another corpus")
-    made.add_argument("--hops", type=Path, metavar="FILE", help="FactConsolidation-format multi-hop questions to ask too")
+    made.add_argument(
+        "--hops", type=Path, metavar="FILE", help="FactConsolidation-format multi-hop questions to ask too"
+    )
     return made.parse_args(argv)

@@ -69,7 +69,9 @@ def _graph(console: Console, client: Client, name: str) -> None:
         console.print(f"[dim]Nobody called {name} was found in the talk.[/]")
         return
     known = client.entity(found[0]["id"])
-    console.print(f"\n[bold]{name}[/] is a {known['type']}, named by {known['memories']} memories. What is said of {name}:")
+    console.print(
+        f"\n[bold]{name}[/] is a {known['type']}, named by {known['memories']} memories. What is said of {name}:"
+    )
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("Who", "What", "", "Valid from", "to"):
         table.add_column(column, overflow="fold")

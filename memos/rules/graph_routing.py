@@ -28,7 +28,7 @@ _LINK: Final = re.compile(
     r"|\b(?:whose|who|whom|that|which|where)\b"
 )
 _QUESTION_WORD: Final = re.compile(
-    r"^\W*(?:(?:in|on|at|to|from|for|of|with|by) )?(?:who|whose|whom|which|where|what)\b", re.I
+    r"^\W*(?:(?:in|on|at|to|from|for|of|with|by) )?(?:who|whose|whom|which|where|what)\b", re.IGNORECASE
 )
 
 

@@ -20,6 +20,7 @@ from memos.store.cubes import View
 from memos.store.engine import Transaction
 from memos.store.graph_neighbourhood import Around, Bounds, Neighbourhood, Place
 
+BOUNDS = Bounds()
 MOST_HITS = 30
 """More seeds than this are no seeds."""
 
@@ -46,19 +47,19 @@ def graph_candidates(
     hits: Mapping[UUID, float],
     *,
     as_of: datetime,
-    filter: Filter | None = None,
+    tree: Filter | None = None,
     kinds: Collection[str] | None = None,
     limit: int = 20,
-    bounds: Bounds = Bounds(),
+    bounds: Bounds = BOUNDS,
 ) -> list[GraphCandidate]:
     """Return the memories that a walk from some entities and hits comes by most, best first; ties in order of version.
 
     `entities` are names as spelled or parts of the question, `hits` the best memories of the first look with positive
     weights. What the view does not show, what was not valid at `as_of`, what cannot be recalled, and what does not fulfil
-    `filter` is neither found nor passed through; `kinds` only says what is given out. Two round trips.
+    `tree` (a filter) is neither found nor passed through; `kinds` only says what is given out. Two round trips.
     """
     best = dict(sorted(hits.items(), key=lambda hit: (-hit[1], hit[0]))[:MOST_HITS])
-    around = Around(question_keys(entities), list(best), as_of, filter, bounds)
+    around = Around(question_keys(entities), list(best), as_of, tree, bounds)
     near = graph_neighbourhood.neighbourhood(tx, view, identities.meanings(tx, view), around)
     seeds = {str(memory_id): weight for memory_id, weight in best.items()}
     ranks = walk(near, seeds)

@@ -72,7 +72,7 @@ def walk(tx: Transaction, who: Principal, cube: str, asked: WalkQuery, *, now: d
         names,
         dict.fromkeys(asked.memory_ids, 1.0),
         as_of=asked.as_of or now,
-        filter=None if asked.filter is None else filters.parse(asked.filter),
+        tree=None if asked.filter is None else filters.parse(asked.filter),
         kinds=asked.kinds,
         limit=asked.limit,
     )

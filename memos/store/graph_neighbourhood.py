@@ -198,8 +198,8 @@ tied AS MATERIALIZED (
     (SELECT 'next', CASE WHEN n.ordinal > h.ordinal THEN h.memory_id ELSE n.memory_id END,
         CASE WHEN n.ordinal > h.ordinal THEN n.memory_id ELSE h.memory_id END, 1.0,
         CASE WHEN n.ordinal > h.ordinal THEN h.version ELSE n.version END FROM hit h
-     JOIN shown n ON h.session_id IS NOT NULL AND n.session_id = h.session_id AND n.ordinal BETWEEN h.ordinal - :beside AND h.ordinal + :beside
-        AND n.memory_id <> h.memory_id)),
+     JOIN shown n ON h.session_id IS NOT NULL AND n.session_id = h.session_id AND n.memory_id <> h.memory_id
+        AND n.ordinal BETWEEN h.ordinal - :beside AND h.ordinal + :beside)),
 place AS MATERIALIZED (
     SELECT id, memory_id, version, kind, content_id FROM hit
     UNION

@@ -78,8 +78,8 @@ def test_what_the_filter_excludes_is_neither_found_nor_passed_through(app: App, 
     everything = set(texts(cube, walk(cube, [AUTHOR], ["Mina Falk", "Otto Brandt"])))
     assert everything == {AUTHOR, SPOUSE, CITY}
     only_open = filters.parse({"tags": {"eq": "open"}})
-    assert set(texts(cube, walk(cube, [AUTHOR], filter=only_open))) == {AUTHOR}
-    assert set(texts(cube, walk(cube, [AUTHOR, SPOUSE], filter=only_open))) == {AUTHOR}
+    assert set(texts(cube, walk(cube, [AUTHOR], tree=only_open))) == {AUTHOR}
+    assert set(texts(cube, walk(cube, [AUTHOR, SPOUSE], tree=only_open))) == {AUTHOR}
 
 
 def test_kinds_say_what_is_given_out(app: App, owner: Principal) -> None:
