@@ -14,17 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 from benchmarks.metrics import Latency, mean
 from benchmarks.report import Report, figure, progress
 from memos.rules.access import Principal
-from memos.rules.graph_routing import SEED_HITS, evidence_of, walks
 from memos.rules.header import Kind
 from memos.rules.understanding import understand
 from memos.services import administer, extract, remember, work
 from memos.services.gathering import Scored, SearchQuery, gather
-from memos.services.graph_channel import graph_candidates
+from memos.services.graph_channel import graph_gains
 from memos.services.remember import ItemIn
 from memos.store import cubes
 from memos.wiring import App
@@ -79,27 +77,15 @@ def _fill(app: App, who: Principal, name: str, facts: Sequence[str]) -> str:
 def _ask(app: App, who: Principal, cube: str, question: str, answers: Sequence[str]) -> Asked:
     now = datetime.now(UTC)
     found = gather(app.recall, who, [cube], SearchQuery(question, limit=DEEP), clock=now).scored
-    gained: dict[UUID, float] = {}
-    walked = walks(question, [one.row.kind for one in found], "auto")
+    best = [(one.row.memory_id, one.row.kind, one.ranked.score) for one in found]
     started = time.perf_counter()
-    if walked:
-        gained = _gained(app, who, cube, question, found, now)
-    walk_ms = (time.perf_counter() - started) * 1_000
-    again = sorted(found, key=lambda one: -(one.ranked.evidence + gained.get(one.row.memory_id, 0.0)))
-    return Asked(_reached(found, answers), _reached(again, answers), walked, walk_ms)
-
-
-def _gained(
-    app: App, who: Principal, cube: str, question: str, found: Sequence[Scored], now: datetime
-) -> dict[UUID, float]:
-    hits = {one.row.memory_id: one.ranked.score for one in found[:SEED_HITS]}
     with app.database.transaction(who.tenant_id, read_only=True) as tx:
-        view = cubes.view(tx, cube)
-        near = graph_candidates(tx, view, understand(question, now).entities, hits, as_of=now, limit=20)
-    evidence = evidence_of(
-        {one.version_id: one.evidence for one in near}, frozenset(one.version_id for one in near if one.seed)
-    )
-    return {one.memory_id: evidence[one.version_id] for one in near if one.version_id in evidence}
+        view, names = cubes.view(tx, cube), understand(question, now).entities
+        gains = graph_gains(tx, view, question, names, best, budget="auto", as_of=now)
+    walk_ms = (time.perf_counter() - started) * 1_000
+    gained = {gain.memory_id: gain.evidence for gain in gains}
+    again = sorted(found, key=lambda one: -(one.ranked.evidence + gained.get(one.row.memory_id, 0.0)))
+    return Asked(_reached(found, answers), _reached(again, answers), bool(gains), walk_ms)
 
 
 def _reached(found: Sequence[Scored], answers: Sequence[str]) -> tuple[bool, bool]:

@@ -18,7 +18,7 @@ from memos.rules.header import Kind
 SEED_HITS: Final = 5
 """How many of the best hits the walk begins from: the answer's first step is among them, the noise mostly not."""
 GRAPH_EVIDENCE: Final = 2.0
-"""What the walk's best new memory gains, in units of ranking evidence. From 1 to 8 the answers found differ by 2 in 100."""
+"""What the walk's best new memory gains, in units of ranking evidence. From 1 to 8 the answers found differ by 3 in 100."""
 _TIE_WEIGHTS: Final[Mapping[str, float]] = {"next": 0.5, "similar": 0.5, "merged": 0.5}
 _OTHERS: Final = 1.0
 

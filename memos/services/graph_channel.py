@@ -13,7 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from memos.rules.filters import Filter
-from memos.rules.graph_routing import question_keys, tie_weight
+from memos.rules.graph_routing import SEED_HITS, evidence_of, question_keys, tie_weight, walks
 from memos.rules.graph_walk import personalised_pagerank
 from memos.store import graph_neighbourhood, identities
 from memos.store.cubes import View
@@ -38,6 +38,15 @@ class GraphCandidate:
     kind: str
     evidence: float
     seed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Ranking evidence for a memory that no word or meaning led to."""
+
+    memory_id: UUID
+    version_id: int
+    evidence: float
 
 
 def graph_candidates(
@@ -71,6 +80,35 @@ def graph_candidates(
     found.sort(key=lambda one: (-one[0], one[1].version_id))
     most = found[0][0] if found else 1.0
     return [_candidate(place, rank / most, seeds) for rank, place in found[:limit]]
+
+
+def graph_gains(
+    tx: Transaction,
+    view: View,
+    question: str,
+    entities: Sequence[str],
+    best: Sequence[tuple[UUID, str, float]],
+    *,
+    budget: str,
+    as_of: datetime,
+    tree: Filter | None = None,
+    kinds: Collection[str] | None = None,
+) -> list[Gain]:
+    """What a second look gains by walking from the best hits of the first: (memory, kind, score) each, best first.
+
+    Empty where a walk does not pay (see `memos.rules.graph_routing`), and then without any round trip. To be added to the
+    ranking's evidence, and fetched where the first look has not found them.
+    """
+    if not walks(question, [kind for _, kind, _ in best], budget):
+        return []
+    hits = {memory_id: score for memory_id, _, score in best[:SEED_HITS]}
+    found = graph_candidates(tx, view, entities, hits, as_of=as_of, tree=tree, kinds=kinds)
+    evidence = evidence_of(
+        {one.version_id: one.evidence for one in found}, frozenset(one.version_id for one in found if one.seed)
+    )
+    return [
+        Gain(one.memory_id, one.version_id, evidence[one.version_id]) for one in found if one.version_id in evidence
+    ]
 
 
 def walk(near: Neighbourhood, hits: Mapping[str, float]) -> dict[str, float]:

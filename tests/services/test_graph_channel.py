@@ -13,7 +13,7 @@ from memos.errors import NotFound
 from memos.rules import filters
 from memos.rules.access import Principal
 from memos.services import branch, entities, revise
-from memos.services.graph_channel import GraphCandidate, graph_candidates
+from memos.services.graph_channel import GraphCandidate, graph_candidates, graph_gains
 from memos.store import cubes
 from memos.store.graph_neighbourhood import Bounds
 from memos.wiring import App
@@ -163,3 +163,16 @@ def test_a_name_on_every_page_is_read_within_bounds(app: App, owner: Principal) 
     cube.extract()
     found = walk(cube, [], ["Mina Falk"], bounds=Bounds(per_entity=4))
     assert len(found) == 4
+
+
+def test_a_second_look_gains_what_the_first_could_not_find(cube: Cube) -> None:
+    question = "Where was the spouse of the author of The Silver Oar born?"
+    facts = cube.facts()
+    best = [(facts[AUTHOR].id, "fact", 0.8), (facts[CITY].id, "fact", 0.2)]
+    with cube.reading() as tx:
+        view = cubes.view(tx, cube.name)
+        gains = graph_gains(tx, view, question, ["The Silver Oar"], best, budget="auto", as_of=NOW)
+        assert [gain.memory_id for gain in gains] == [facts[SPOUSE].id]
+        assert graph_gains(tx, view, "Who is Karl?", [], best, budget="auto", as_of=NOW) == []
+        turns = [(memory_id, "turn", score) for memory_id, _, score in best]
+        assert graph_gains(tx, view, question, [], turns, budget="high", as_of=NOW) == []
