@@ -32,6 +32,7 @@ from memos.services import (
     kv_promote,
     kv_verify,
     promote,
+    relating,
 )
 from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, idempotency, jobs, traces
@@ -51,6 +52,7 @@ HANDLERS: Mapping[str, Handler] = {
     "kv.promote": kv_promote.promote,
     "kv.verify": kv_verify.verify,
     "promote": promote.promote,
+    "relate": relating.relate,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
 
@@ -59,6 +61,7 @@ PLANS: Mapping[str, Callable[[Database, UUID, datetime], int]] = {
     "decay": forget.plan,
     "kv": kv_promote.plan,
     "promote": promote.plan,
+    "relate": relating.plan,
 }
 """Work that nobody asks for: each promises the jobs of one tenant that are due by the clock, and says how many."""
 
