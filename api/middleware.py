@@ -64,7 +64,8 @@ class Envelope:
     def _account(self, scope: Scope, status: int, elapsed_s: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self.metrics.observe(method, route, status, elapsed_s)
+        if not scope.get("streams"):
+            self.metrics.observe(method, route, status, elapsed_s)
         who = scope.get("who")
         log.info(
             "request",

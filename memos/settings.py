@@ -62,6 +62,14 @@ class Settings(BaseSettings):
     metrics_public: bool = False
     """Whether /metrics answers without an admin key (it names no memory content)."""
 
+    # -- Telling others
+    webhook_private: bool = False
+    """Whether webhooks may go to private addresses and over plain HTTP; for networks in which every caller is trusted."""
+    webhook_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """For one message as a whole. A worker waits for it."""
+    max_feeds: int = Field(default=100, ge=0)
+    """Event feeds open at a time in one API process; one tenant may hold half of them."""
+
     # -- The optional LLM
     llm_url: str | None = None
     """Base of any OpenAI-compatible server, with its `/v1`. Without it, or when it fails, rules do the same work."""

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from memos.encoders.embedder import Embedder
 from memos.settings import Settings
-from memos.store import jobs
+from memos.store import events, jobs
 from memos.store.engine import Database, Transaction
 from memos.store.jobs import Job
 
@@ -61,6 +61,12 @@ class Outcome:
 
 
 Handler = Callable[["Attempt"], Outcome]
+
+
+def tell(tx: Transaction, job: Job, kind: str, **data: Any) -> None:
+    """An event about a job. That events were delivered is none: there would be no end to it."""
+    if job.kind != events.DELIVER:
+        events.emit(tx, kind, cube_id=job.cube_id, job_id=str(job.id), job=job.kind, attempts=job.attempts, **data)
 
 
 class Interrupted(Exception):
@@ -120,7 +126,12 @@ class Attempt:
             self._lost.set()
             raise Interrupted
         self.finished = True
+        self.tell(tx, "job.succeeded", revision=revision)
         return Outcome(result, revision)
+
+    def tell(self, tx: Transaction, kind: str, **data: Any) -> None:
+        """Say how the job ended, when the transaction commits."""
+        tell(tx, self.job, kind, **data)
 
     @contextmanager
     def keeping_lease(self) -> Iterator[None]:

@@ -19,15 +19,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memos.errors import MemosError, TooBusy, Unavailable
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
-from memos.services import consolidate, erase, extract, forget, indexing, promote
+from memos.services import consolidate, deliver, erase, extract, forget, indexing, promote
 from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
-from memos.store import decisions, idempotency, jobs, traces
+from memos.store import decisions, events, idempotency, jobs, traces, webhooks
 from memos.store.engine import Database
 from memos.store.jobs import Due
 
 HANDLERS: Mapping[str, Handler] = {
     "consolidate": consolidate.consolidate,
     "decay": forget.decay,
+    "deliver": deliver.deliver,
     "erase": erase.erase,
     "extract": extract.extract,
     "index": indexing.index,
@@ -51,6 +52,10 @@ KEEP_TRACES = timedelta(days=7)
 
 KEEP_DECISIONS = timedelta(days=180)
 """How long it can be looked up why a worker did what it did."""
+KEEP_EVENTS = timedelta(days=7)
+"""How long a feed can be taken up again where it was left."""
+KEEP_DELIVERIES = timedelta(days=30)
+"""How long it can be looked up what a webhook was told, and told again."""
 
 _MOST_DETAIL = 500  # characters: an error is for reading
 
@@ -93,15 +98,17 @@ def plan(database: Database, now: datetime) -> dict[str, int]:
 
 
 def purge(database: Database, now: datetime) -> dict[str, int]:
-    """Forget answers kept for repeats, jobs that ended well, traces and decisions, past their time. How many rows of
-    each went."""
-    gone = {"answers": 0, "jobs": 0, "traces": 0, "decisions": 0}
+    """Forget answers kept for repeats, jobs that ended well, traces, decisions, events and deliveries, past their
+    time. How many rows of each went."""
+    gone = {"answers": 0, "jobs": 0, "traces": 0, "decisions": 0, "events": 0, "deliveries": 0}
     for tenant_id in jobs.tenant_ids(database):
         with database.transaction(tenant_id) as tx:
             gone["answers"] += idempotency.purge(tx, now - KEEP_ANSWERS)
             gone["jobs"] += jobs.purge(tx, now - KEEP_JOBS)
             gone["traces"] += traces.purge(tx, now - KEEP_TRACES)
             gone["decisions"] += decisions.purge(tx, now - KEEP_DECISIONS)
+            gone["events"] += events.purge(tx, now - KEEP_EVENTS)
+            gone["deliveries"] += webhooks.purge(tx, now - KEEP_DELIVERIES)
     return gone
 
 
@@ -154,6 +161,8 @@ def _note(attempt: Attempt, report: dict[str, Any], wait_s: float | None) -> str
     with attempt.parts.database.transaction(attempt.tenant_id) as tx:
         if not jobs.fail(tx, attempt.job, report, wait_s):
             return "interrupted"
+        if wait_s is None:
+            attempt.tell(tx, "job.failed", code=report["code"])
     return "failed" if wait_s is None else "queued"
 
 

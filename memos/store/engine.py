@@ -40,7 +40,10 @@ class Transaction:
         self.connection = connection
         self.tenant_id = tenant_id
         self.marks_key = marks_key
+        self.outbox: list[Any] = []
+        """What `store.events` writes just before the commit."""
         self._nudge = nudge
+        self._before_commit: list[Callable[[], None]] = []
         self._after_commit: list[Callable[[], None]] = []
 
     def rows(self, sql: str, **parameters: object) -> Sequence[RowMapping]:
@@ -72,6 +75,10 @@ class Transaction:
         ) as result:
             yield from result.mappings()
 
+    def before_commit(self, action: Callable[[], None]) -> None:
+        """Run as the last thing in the transaction, after all that its body locks. A failure rolls everything back."""
+        self._before_commit.append(action)
+
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run once the transaction is durable; dropped on rollback. For nudges, never for promises."""
         self._after_commit.append(action)
@@ -83,6 +90,10 @@ class Transaction:
 
     def _bound(self, parameters: Mapping[str, object]) -> dict[str, object]:
         return {"tenant": self.tenant_id, **parameters}
+
+    def committing(self) -> None:
+        for action in self._before_commit:
+            action()
 
     def committed(self) -> None:
         for action in self._after_commit:
@@ -132,6 +143,7 @@ class Database:
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
             transaction = Transaction(connection, tenant_id, self._nudge, self._marks_key)
             yield transaction
+            transaction.committing()
             connection.commit()
         transaction.committed()
 

@@ -44,7 +44,8 @@ def promise(
     dedup_key: str | None = None,
     delay_s: float = 0,
 ) -> UUID:
-    """A job's id. One that waits already under the same kind and `dedup_key` is returned instead of a second one.
+    """A job's id. One that waits already under the same kind and `dedup_key` is returned instead of a second one; it
+    runs at the earlier of the two times.
 
     The workers are nudged once the transaction is committed; a job that is to wait is left to the sweeper.
     """
@@ -52,8 +53,8 @@ def promise(
     row = tx.row(
         "INSERT INTO jobs (tenant_id, id, cube_id, kind, payload, dedup_key, run_after) VALUES (:tenant, :id, :cube, :kind, "
         "CAST(:payload AS jsonb), :dedup, now() + make_interval(secs => :delay)) "
-        "ON CONFLICT (tenant_id, kind, dedup_key) WHERE state = 'queued' DO UPDATE SET run_after = jobs.run_after "
-        "RETURNING id",
+        "ON CONFLICT (tenant_id, kind, dedup_key) WHERE state = 'queued' "
+        "DO UPDATE SET run_after = least(jobs.run_after, excluded.run_after) RETURNING id",
         id=job_id,
         cube=cube_id,
         kind=kind,
