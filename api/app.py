@@ -65,8 +65,16 @@ def create_app(app: App) -> FastAPI:
     for resource in RESOURCES:
         resource.routes.install(api)
     problems.install(api)
-    api.add_middleware(Envelope, metrics=metrics)
+    api.add_middleware(Envelope, metrics=metrics, probe=api.state.probe)
     return api
+
+
+def begin_draining(api: FastAPI) -> None:
+    """The process is about to stop: `/readyz` says so, feeds end, and callers are told to connect anew."""
+    probe: Probe = api.state.probe
+    probe.draining = True
+    feeds: Feeds = api.state.feeds
+    feeds.end()
 
 
 @asynccontextmanager

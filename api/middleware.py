@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
 from api.problems import unexpected
+from api.readiness import Probe
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -26,9 +27,10 @@ log = structlog.get_logger("memos.access")
 class Envelope:
     """Outermost of our layers; the app inside sees `scope["request_id"]`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, probe: Probe) -> None:
         self.app = app
         self.metrics = metrics
+        self.probe = probe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,7 +47,9 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), echo]
+                headers = message["headers"] = [*message.get("headers", ()), echo]
+                if self.probe.draining:
+                    headers.append((b"connection", b"close"))  # the next request goes to who stays
             await send(message)
 
         self.metrics.in_flight.inc()

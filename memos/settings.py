@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     pool_timeout_s: float = Field(default=10.0, gt=0)
     statement_timeout_s: float = Field(default=30.0, gt=0)
 
+    # -- Coming and going
+    api_processes: int = Field(default=1, ge=1, le=64)
+    """API processes that `memos serve` keeps on its one port."""
+    drain_s: float = Field(default=1.0, ge=0, le=300)
+    """How long a stopping API still takes requests while `/readyz` says 503; as long as a balancer needs to notice."""
+
     # -- Seeing what happens
     log_level: str = "INFO"
     log_json: bool = True

@@ -81,8 +81,8 @@ CREATE INDEX deliveries_ended ON deliveries (tenant_id, ended_at) WHERE state <>
 CREATE INDEX deliveries_states ON deliveries (state) WHERE state <> 'delivered';
 """
 
-# Doors for what is asked about all tenants at once: how far each stream is that somebody listens to, and how long the
-# queues are. Counts and ages, nothing else.
+# Doors for what is asked about all tenants at once: how far each stream is that somebody listens to, and how much waits
+# for webhooks. Counts and ages, nothing else.
 DOORS = """
 CREATE FUNCTION memos_event_heads(tenants uuid[], streams uuid[])
     RETURNS TABLE (tenant_id uuid, stream_id uuid, last bigint)
@@ -91,20 +91,13 @@ CREATE FUNCTION memos_event_heads(tenants uuid[], streams uuid[])
     JOIN unnest(tenants, streams) AS asked (tenant_id, stream_id) USING (tenant_id, stream_id)
 $$;
 
-CREATE FUNCTION memos_queue_depths() RETURNS TABLE (kind text, state text, jobs bigint, oldest_s double precision)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT kind, state, count(*), greatest(0, extract(epoch FROM now() - min(
-        CASE state WHEN 'queued' THEN run_after WHEN 'running' THEN started_at ELSE finished_at END)))
-    FROM jobs WHERE state = 'queued' OR state = 'running' OR state = 'failed' GROUP BY kind, state
-$$;
-
 CREATE FUNCTION memos_delivery_depths() RETURNS TABLE (state text, deliveries bigint, oldest_s double precision)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT state, count(*), greatest(0, extract(epoch FROM now() - min(coalesce(next_at, ended_at))))
+    SELECT state, count(*), greatest(0, extract(epoch FROM now() - min(coalesce(next_at, ended_at))))::double precision
     FROM deliveries WHERE state <> 'delivered' GROUP BY state
 $$;
 """
-SIGNATURES = ("memos_event_heads(uuid[], uuid[])", "memos_queue_depths()", "memos_delivery_depths()")
+SIGNATURES = ("memos_event_heads(uuid[], uuid[])", "memos_delivery_depths()")
 GRANTS = {
     "event_heads": "SELECT, INSERT, UPDATE, DELETE",
     "events": "SELECT, INSERT, DELETE",  # what happened is not changed
@@ -125,7 +118,6 @@ def upgrade() -> None:
     for table in ("event_heads", "deliveries"):
         op.execute(f"GRANT SELECT ON {table} TO memos_system")
         op.execute(f"CREATE POLICY system_read ON {table} FOR SELECT TO memos_system USING (true)")
-    op.execute("CREATE INDEX jobs_failed ON jobs (kind) WHERE state = 'failed'")
     op.execute(DOORS)
     for signature in SIGNATURES:
         op.execute(f"ALTER FUNCTION {signature} OWNER TO memos_system")
@@ -136,6 +128,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     for signature in SIGNATURES:
         op.execute(f"DROP FUNCTION {signature}")
-    op.execute("DROP INDEX jobs_failed")
     for table in reversed(GRANTS):
         op.execute(f"DROP TABLE {table}")
