@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from memos.observing import configure_logging
+from memos.services import stopping
 from memos.settings import Settings
 from memos.wiring import App, build_app
 from workers import tasks
@@ -51,6 +53,10 @@ def make_worker(settings: Settings) -> Celery:
     leave_logging_alone()
     celery = make_celery(broker_url(settings))
     process = Process(settings)
+    # Shared with the processes to be forked: they are not told of signals that reach their parent.
+    ending = multiprocessing.Event()
+    stopping.watch(ending.is_set)
+    worker_shutting_down.connect(lambda **_: ending.set(), weak=False)
     worker_process_init.connect(process.open, weak=False)
     worker_process_shutdown.connect(process.close, weak=False)
     tasks.register(celery, lambda: process.app)

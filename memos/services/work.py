@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from memos.errors import MemosError, TooBusy, Unavailable
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
 from memos.services import consolidate, deliver, erase, extract, forget, indexing, promote
-from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
+from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, events, idempotency, jobs, traces, webhooks
 from memos.store.engine import Database
 from memos.store.jobs import Due
@@ -131,6 +131,8 @@ def _settle(attempt: Attempt, handlers: Mapping[str, Handler]) -> str:
                 _succeed(attempt, outcome)
     except Interrupted:
         return "interrupted"
+    except HandedBack:
+        return _hand_back(attempt)
     except Exception as error:  # noqa: BLE001 - the edge of a job: any defect of a handler ends here, as its error
         return _fail(attempt, error)
     return "succeeded"
@@ -139,6 +141,11 @@ def _settle(attempt: Attempt, handlers: Mapping[str, Handler]) -> str:
 def _succeed(attempt: Attempt, outcome: Outcome) -> None:
     with attempt.saving() as tx:
         attempt.finish(tx, outcome.result, outcome.revision)
+
+
+def _hand_back(attempt: Attempt) -> str:
+    with attempt.parts.database.transaction(attempt.tenant_id) as tx:
+        return "handed_back" if jobs.hand_back(tx, attempt.job) else "interrupted"
 
 
 def _fail(attempt: Attempt, error: Exception) -> str:

@@ -233,6 +233,21 @@ def fail(tx: Transaction, job: Job, error: dict[str, Any], retry_in_s: float | N
     )
 
 
+def hand_back(tx: Transaction, job: Job) -> bool:
+    """Due again at once, as if it had never been claimed; whether the claim still stood."""
+    stood = bool(
+        tx.run(
+            "UPDATE jobs SET state = 'queued', attempts = attempts - 1, started_at = NULL, lease_until = NULL, "
+            f"dedup_key = NULL, run_after = now() {_OURS}",
+            id=job.id,
+            claimed=job.started_at,
+        )
+    )
+    if stood:
+        tx.nudge(job.id, job.kind)
+    return stood
+
+
 def purge(tx: Transaction, before: datetime) -> int:
     """Forget jobs that ended well, or were cancelled, before that time. Failed ones stay until someone has looked."""
     return tx.run(
