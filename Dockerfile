@@ -6,7 +6,7 @@ RUN python -m venv /opt/memos
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir memos api workers migrations benchmarks \
     && touch memos/__init__.py api/__init__.py workers/__init__.py migrations/__init__.py benchmarks/__init__.py \
-    && /opt/memos/bin/pip install --no-cache-dir -c constraints.txt .
+    && /opt/memos/bin/pip install --no-cache-dir -c constraints.txt '.[otel]'
 COPY memos memos
 COPY api api
 COPY workers workers

@@ -59,8 +59,9 @@ def create_app(app: App) -> FastAPI:
     api.state.memos = app
     api.state.limits = Limits.of(app.settings)
     api.state.probe = Probe(app)
-    api.state.feeds = Feeds(app, most=app.settings.max_feeds)
+    api.state.feeds = feeds = Feeds(app, most=app.settings.max_feeds)
     api.state.metrics = metrics = Metrics(app.database.engine.pool)
+    metrics.watch(feeds, app.database)
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:
         resource.routes.install(api)
@@ -73,8 +74,8 @@ def begin_draining(api: FastAPI) -> None:
     """The process is about to stop: `/readyz` says so, feeds end, and callers are told to connect anew."""
     probe: Probe = api.state.probe
     probe.draining = True
-    feeds: Feeds = api.state.feeds
-    feeds.end()
+    opened: Feeds = api.state.feeds
+    opened.end()
 
 
 @asynccontextmanager

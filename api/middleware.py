@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.metrics import Metrics
 from api.problems import unexpected
 from api.readiness import Probe
+from memos.tracing import request_span
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -54,7 +55,12 @@ class Envelope:
 
         self.metrics.in_flight.inc()
         try:
-            await self.app(scope, receive, send_with_id)
+            with request_span("request", scope["headers"]) as span:
+                try:
+                    await self.app(scope, receive, send_with_id)
+                finally:
+                    if span is not None:
+                        span.set_attributes(_traced(scope, request_id, status))
         except ClientDisconnect:
             log.debug("the caller hung up")
         except Exception as error:  # noqa: BLE001 - the last edge: the caller gets an answer, the log the traceback
@@ -81,6 +87,18 @@ class Envelope:
             tenant=str(who.tenant_id) if who else None,
             key=str(who.key_id) if who else None,
         )
+
+
+def _traced(scope: Scope, request_id: str, status: int) -> dict[str, str | int]:
+    """What a trace says of a request: no path, which names cubes, and no query."""
+    route = getattr(scope.get("route"), "path", "unmatched")
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    return {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "memos.request_id": request_id,
+    }
 
 
 def _request_id(scope: Scope) -> str:

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     metrics_public: bool = False
     """Whether /metrics answers without an admin key (it names no memory content)."""
 
+    worker_metrics: str | None = None
+    """HOST:PORT on which a worker serves its measurements, without a key (they name no memory content)."""
+
     # -- Telling others
     webhook_private: bool = False
     """Whether webhooks may go to private addresses and over plain HTTP; for networks in which every caller is trusted."""

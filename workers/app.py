@@ -11,6 +11,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from memos.observing import configure_logging
 from memos.services import stopping
 from memos.settings import Settings
+from memos.tracing import configure_tracing, stop_tracing
 from memos.wiring import App, build_app
 from workers import tasks
 from workers.messaging import broker_url, leave_logging_alone, make_celery
@@ -36,6 +37,7 @@ class Process:
 
     def open(self, **_: Any) -> None:
         configure_logging(self._settings, process="worker")
+        configure_tracing("worker")
         url = broker_url(self._settings)
         self._app = build_app(
             self._settings.model_copy(update={"pool_size": POOL_SIZE}),
@@ -46,6 +48,7 @@ class Process:
     def close(self, **_: Any) -> None:
         if self._app is not None:
             self._app.close()
+        stop_tracing()
 
 
 def make_worker(settings: Settings) -> Celery:

@@ -25,7 +25,10 @@ def run_api(settings: Settings, host: str, port: int, fd: int | None = None) -> 
     """Serve until SIGTERM or SIGINT; returns after a graceful shutdown. `fd` is a bound socket that was handed down."""
     die_with_parent()
     configure_logging(settings, process="api")
+    from memos.tracing import configure_tracing, stop_tracing
     from memos.wiring import build_app
+
+    configure_tracing("api")
 
     settings = as_app_role(settings)
     app = build_app(settings, nudger=_nudger(settings))
@@ -35,6 +38,7 @@ def run_api(settings: Settings, host: str, port: int, fd: int | None = None) -> 
         started = server.run(api, host=host, port=port, fd=fd, drain_s=settings.drain_s)
     finally:
         app.close()
+        stop_tracing()
     if not started:
         sys.exit(1)
 
@@ -45,6 +49,10 @@ def run_worker(settings: Settings, concurrency: int) -> None:
     configure_logging(settings, process="worker")
     # It warns of root because of pickle, which is not accepted here.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    if settings.worker_metrics is not None:
+        from memos.cli.worker_metrics import serve_worker_metrics
+
+        serve_worker_metrics(settings.worker_metrics)
     celery = importlib.import_module("workers.app").make_worker(as_app_role(settings))
     worker = celery.Worker(
         pool="prefork",

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 
 from memos.errors import NotFound
+from memos.metering import meters
 from memos.rules import webhooks as rules
 from memos.rules.header import instant
 from memos.services.attempt import Attempt, Outcome
@@ -24,6 +25,7 @@ from memos.services.remember import utc_now
 from memos.services.webhooks import secrets_of
 from memos.store import events, webhooks
 from memos.store.webhooks import Delivery, Webhook
+from memos.tracing import span
 
 MOST_IN_A_RUN = 50
 LONGEST_RUN_S = 20.0
@@ -74,7 +76,10 @@ def _send(sender: Sender, attempt: Attempt, hook: Webhook, delivery: Delivery) -
         "webhook-timestamp": str(timestamp),
         "webhook-signature": " ".join(signatures),
     }
-    return sender.post(hook.url, headers, body)
+    with span("webhook", webhook=str(hook.id)):
+        sent = sender.post(hook.url, headers, body)
+    meters().webhooks.labels("delivered" if sent.delivered else sent.error or "refused").inc()
+    return sent
 
 
 def _note(attempt: Attempt, hook: Webhook, delivery: Delivery, sent: Sent, *, failures: int) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from memos.encoders.embedder import Embedder
 from memos.errors import Invalid
+from memos.metering import stage
 from memos.rules import filters, routing
 from memos.rules.access import Principal, Scope
 from memos.rules.embedding_text import query_text
@@ -105,7 +106,8 @@ def gather(
     plan = routing.plan(understood, asked.budget, _kinds(asked.granularity))
     scope = (who.tenant_id, tuple(references), asked.branch)
     text = query_text(asked.query, recall.speakers.known(scope, asked.query))
-    vector = recall.embedder.embed([text])[0]
+    with stage("embed"):
+        vector = recall.embedder.embed([text])[0]
     with recall.database.transaction(who.tenant_id, read_only=True) as tx:
         features = understood.features
         views = [
@@ -123,7 +125,8 @@ def gather(
             who.reach(view.cube.id)
         named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
         if (exact := query_text(asked.query, named)) != text:
-            vector = recall.embedder.embed([exact])[0]
+            with stage("embed"):
+                vector = recall.embedder.embed([exact])[0]
         request = search.Request(
             embedding=vector,
             terms=features.terms,
@@ -135,14 +138,17 @@ def gather(
             filter=tree,
         )
         looked = Looked(tx, views, understood, plan, request)
-        looked.look()
-        ranked = looked.ranked(max(asked.limit, routing.JUDGED))
+        with stage("candidates"):
+            looked.look()
+        with stage("rank"):
+            ranked = looked.ranked(max(asked.limit, routing.JUDGED))
         # Of the first look also after a second: the words found then raise scores, which proves nothing.
         sure = routing.confidence(routing.shape([one.evidence for one in ranked]))
         escalated = routing.escalates(plan, sure, len(ranked))
         if escalated:
-            looked.look_again(ranked)
-            ranked = looked.ranked(max(asked.limit, routing.JUDGED))
+            with stage("second_look"):
+                looked.look_again(ranked)
+                ranked = looked.ranked(max(asked.limit, routing.JUDGED))
     recall.speakers.learn(scope, asked.query, named)
     scored = [Scored(*looked.rows[one.version_id], one) for one in ranked]
     scored = after_sources([(one, one.origin) for one in scored])[: asked.limit]

@@ -18,12 +18,14 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memos.errors import MemosError, TooBusy, Unavailable
+from memos.metering import meters
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
 from memos.services import consolidate, deliver, erase, extract, forget, indexing, promote
 from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, events, idempotency, jobs, traces, webhooks
 from memos.store.engine import Database
 from memos.store.jobs import Due
+from memos.tracing import span
 
 HANDLERS: Mapping[str, Handler] = {
     "consolidate": consolidate.consolidate,
@@ -78,8 +80,11 @@ def run_job(
     with structlog.contextvars.bound_contextvars(
         job_id=str(job.id), kind=job.kind, tenant=str(tenant_id), attempt=job.attempts
     ):
-        state = _settle(attempt, handlers)
-        log.info("job", state=state, took_ms=round((time.perf_counter() - started) * 1_000, 2))
+        with span("job", kind=job.kind, job_id=str(job.id), tenant=str(tenant_id), attempt=job.attempts):
+            state = _settle(attempt, handlers)
+        elapsed_s = time.perf_counter() - started
+        meters().jobs.labels(job.kind if job.kind in handlers else "other", state).observe(elapsed_s)
+        log.info("job", state=state, took_ms=round(elapsed_s * 1_000, 2))
     return state
 
 

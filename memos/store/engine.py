@@ -19,8 +19,10 @@ from sqlalchemy import Connection, Engine, RowMapping, TextClause, create_engine
 from sqlalchemy.pool import QueuePool
 
 from memos.errors import Unauthenticated
+from memos.metering import meters
 from memos.rules.access import Principal, Scope, hash_key
 from memos.settings import Settings
+from memos.tracing import trace_statements
 
 Parameters = Mapping[str, Any]
 Nudge = Callable[[UUID, UUID, str], None]
@@ -160,7 +162,9 @@ class Database:
         now = time.monotonic()
         known = self._known.get(digest)
         if known and known[0] > now:
+            meters().caches.labels("keys", "hit").inc()
             return known[1]
+        meters().caches.labels("keys", "miss").inc()
         with self.engine.connect() as connection:
             found = connection.execute(_statement(AUTHENTICATE), {"hash": digest}).mappings().first()
         if found is None:
@@ -235,6 +239,8 @@ def _engine(url: str, settings: Settings, application_name: str) -> Engine:
             ),
         },
     )
+
+    trace_statements(engine)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:  # halfvec in and out in binary

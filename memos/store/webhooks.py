@@ -11,7 +11,7 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import NotFound
-from memos.store.engine import Transaction
+from memos.store.engine import Database, Transaction
 
 MOST_WEBHOOKS = 50
 """Of one tenant: each event is written once for every one of them."""
@@ -217,3 +217,9 @@ def purge(tx: Transaction, before: datetime) -> int:
     return tx.run(
         "DELETE FROM deliveries WHERE tenant_id = :tenant AND state <> 'waiting' AND ended_at < :before", before=before
     )
+
+
+def depths(database: Database) -> list[tuple[str, int, float]]:
+    """(state, deliveries, seconds the oldest is due or dead) of all tenants, of those that wait or were given up."""
+    rows = database.call("SELECT state, deliveries, oldest_s FROM memos_delivery_depths()")
+    return [(row["state"], row["deliveries"], row["oldest_s"]) for row in rows]
