@@ -31,6 +31,7 @@ def log() -> Iterator[io.StringIO]:
     root, stream = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers, root.level
     configure_logging(Settings(log_json=True, log_level="DEBUG"), process="test", stream=stream)
+    structlog.configure(cache_logger_on_first_use=False)  # or later tests would log into this stream
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's own client, not the service
     yield stream
     logging.getLogger("httpx2").setLevel(logging.NOTSET)
