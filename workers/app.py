@@ -12,13 +12,10 @@ from memos.observing import configure_logging
 from memos.services import stopping
 from memos.settings import Settings
 from memos.tracing import configure_tracing, stop_tracing
-from memos.wiring import App, build_app
+from memos.wiring import WORKER_POOL_SIZE, App, build_app
 from workers import tasks
 from workers.messaging import broker_url, leave_logging_alone, make_celery
 from workers.nudging import celery_nudger
-
-# One job at a time holds one connection, the renewal of its lease a second; the others are for bursts.
-POOL_SIZE = 4
 
 
 class Process:
@@ -40,7 +37,7 @@ class Process:
         configure_tracing("worker")
         url = broker_url(self._settings)
         self._app = build_app(
-            self._settings.model_copy(update={"pool_size": POOL_SIZE}),
+            self._settings.model_copy(update={"pool_size": WORKER_POOL_SIZE}),
             nudger=celery_nudger(make_celery(url)),
             application_name="memos-worker",
         )
