@@ -18,7 +18,7 @@ RUN /opt/memos/bin/python -c "from pathlib import Path; from memos.encoders.embe
     build_embedder(DEFAULT_EMBEDDER, cache_dir=Path('/opt/memos/models')).embed(['ready'])"
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --create-home memos
+RUN groupadd --system --gid 10001 memos && useradd --system --uid 10001 --gid 10001 --create-home memos
 COPY --from=build /opt/memos /opt/memos
 ENV PATH=/opt/memos/bin:$PATH MEMOS_DATA_DIR=/var/lib/memos MEMOS_MODEL_DIR=/opt/memos/models PYTHONUNBUFFERED=1
 RUN mkdir /var/lib/memos && chown memos /var/lib/memos

@@ -132,5 +132,5 @@ def _skew(ask: Callable[[], float]) -> float:
 
 
 def _redis_clock(redis: Redis) -> float:
-    seconds, microseconds = redis.time()  # type: ignore[misc]
+    seconds, microseconds = redis.time()
     return float(seconds) + float(microseconds) / 1e6
