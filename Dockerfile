@@ -6,7 +6,7 @@ RUN python -m venv /opt/memos
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir memos api workers migrations benchmarks \
     && touch memos/__init__.py api/__init__.py workers/__init__.py migrations/__init__.py benchmarks/__init__.py \
-    && /opt/memos/bin/pip install --no-cache-dir -c constraints.txt .
+    && /opt/memos/bin/pip install --no-cache-dir -c constraints.txt '.[otel]'
 COPY memos memos
 COPY api api
 COPY workers workers
@@ -18,7 +18,7 @@ RUN /opt/memos/bin/python -c "from pathlib import Path; from memos.encoders.embe
     build_embedder(DEFAULT_EMBEDDER, cache_dir=Path('/opt/memos/models')).embed(['ready'])"
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --create-home memos
+RUN groupadd --system --gid 10001 memos && useradd --system --uid 10001 --gid 10001 --create-home memos
 COPY --from=build /opt/memos /opt/memos
 ENV PATH=/opt/memos/bin:$PATH MEMOS_DATA_DIR=/var/lib/memos MEMOS_MODEL_DIR=/opt/memos/models PYTHONUNBUFFERED=1
 RUN mkdir /var/lib/memos && chown memos /var/lib/memos

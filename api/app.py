@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.admin import keys, overview, tenants, traces
+from api.feeds import Feeds
 from api.metrics import Metrics
 from api.middleware import Envelope
 from api.readiness import Probe
@@ -18,6 +19,7 @@ from api.routes import (
     branches,
     cubes,
     derived,
+    events,
     graph,
     jobs,
     kv,
@@ -26,6 +28,7 @@ from api.routes import (
     operations,
     reading,
     versions,
+    webhooks,
     writing,
 )
 from api.routing import GuardedRoute
@@ -35,7 +38,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
-    operations,
+    events, webhooks, operations,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
@@ -57,13 +60,23 @@ def create_app(app: App) -> FastAPI:
     api.state.memos = app
     api.state.limits = Limits.of(app.settings)
     api.state.probe = Probe(app)
+    api.state.feeds = feeds = Feeds(app, most=app.settings.max_feeds)
     api.state.metrics = metrics = Metrics(app.database.engine.pool)
+    metrics.watch(feeds, app.database)
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:
         resource.routes.install(api)
     problems.install(api)
-    api.add_middleware(Envelope, metrics=metrics)
+    api.add_middleware(Envelope, metrics=metrics, probe=api.state.probe)
     return api
+
+
+def begin_draining(api: FastAPI) -> None:
+    """The process is about to stop: `/readyz` says so, feeds end, and callers are told to connect anew."""
+    probe: Probe = api.state.probe
+    probe.draining = True
+    opened: Feeds = api.state.feeds
+    opened.end()
 
 
 @asynccontextmanager
@@ -78,5 +91,6 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     app.traces.start()
     log.info("serving", routes=len(api.routes))
     yield
+    await api.state.feeds.close()
     await anyio.to_thread.run_sync(app.recalls.stop)
     await anyio.to_thread.run_sync(app.traces.stop)

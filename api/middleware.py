@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
 from api.problems import unexpected
+from api.readiness import Probe
+from memos.tracing import request_span
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -26,9 +28,10 @@ log = structlog.get_logger("memos.access")
 class Envelope:
     """Outermost of our layers; the app inside sees `scope["request_id"]`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, probe: Probe) -> None:
         self.app = app
         self.metrics = metrics
+        self.probe = probe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,12 +48,19 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), echo]
+                headers = message["headers"] = [*message.get("headers", ()), echo]
+                if self.probe.draining:
+                    headers.append((b"connection", b"close"))  # the next request goes to who stays
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
-            await self.app(scope, receive, send_with_id)
+            with request_span("request", scope["headers"]) as span:
+                try:
+                    await self.app(scope, receive, send_with_id)
+                finally:
+                    if span is not None:
+                        span.set_attributes(_traced(scope, request_id, status))
         except ClientDisconnect:
             log.debug("the caller hung up")
         except Exception as error:  # noqa: BLE001 - the last edge: the caller gets an answer, the log the traceback
@@ -64,7 +74,8 @@ class Envelope:
     def _account(self, scope: Scope, status: int, elapsed_s: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self.metrics.observe(method, route, status, elapsed_s)
+        if not scope.get("streams"):
+            self.metrics.observe(method, route, status, elapsed_s)
         who = scope.get("who")
         log.info(
             "request",
@@ -76,6 +87,18 @@ class Envelope:
             tenant=str(who.tenant_id) if who else None,
             key=str(who.key_id) if who else None,
         )
+
+
+def _traced(scope: Scope, request_id: str, status: int) -> dict[str, str | int]:
+    """What a trace says of a request: no path, which names cubes, and no query."""
+    route = getattr(scope.get("route"), "path", "unmatched")
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    return {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "memos.request_id": request_id,
+    }
 
 
 def _request_id(scope: Scope) -> str:

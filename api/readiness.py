@@ -29,9 +29,13 @@ class Probe:
         self._lock = threading.Lock()
         self._asked_at = -math.inf
         self._found = Readiness(ready=False, checks=[])
+        self.draining = False
+        """Set when the process is about to stop: whoever sends requests here should send them elsewhere."""
 
     def readiness(self) -> Readiness:
         """Every check is made: one that fails does not hide the others."""
+        if self.draining:
+            return Readiness(ready=False, checks=[Check(name="process", ok=False, detail="is about to stop")])
         with self._lock:
             if time.monotonic() - self._asked_at > FRESH_S:
                 checks = [_checked(name, check, self._app) for name, check in CHECKS.items()]

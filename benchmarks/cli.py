@@ -22,6 +22,10 @@ BENCHMARKS = {
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),
     "kv": ("benchmarks.kv_codecs", "KV codecs, time to first token, composition, policy"),
     "crash": ("benchmarks.crash", "kill -9 of everything under writers: nothing acknowledged is lost"),
+    "load": (
+        "benchmarks.load",
+        "a hundred users for minutes, with a rolling restart: errors, latency, memory over time",
+    ),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 

@@ -21,8 +21,8 @@ import psutil
 
 MIB = 2**20
 
-# What stands on the command line of a process that runs background jobs.
-WORKER_WORDS = {"celery", "worker", "workers", "beat"}
+# The part is what follows the program on its command line; these are reported under another name than their own.
+PARTS = {"api": "api", "worker": "worker", "beat": "beat", "serve": "supervisor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Usage:
 
 
 class MemoryWatch:
-    """Samples in a thread while open; `peaks` maps api, worker, postgres and valkey to a Usage."""
+    """Samples in a thread while open; `peaks` maps api, worker, beat, supervisor, warden, postgres and valkey to a Usage."""
 
     def __init__(self, pid: int | None, data_dir: Path | None, *, every_s: float = 1.0) -> None:
         self._pid = pid
@@ -99,8 +99,15 @@ def kind_of(name: str, cmdline: Sequence[str]) -> str:
         return "postgres"
     if "valkey" in name.lower() or "redis" in name.lower():
         return "valkey"
-    words = {Path(argument).name.lower() for argument in cmdline}
-    return "worker" if words & WORKER_WORDS else "api"
+    words = [Path(argument).name.lower() for argument in cmdline]
+    if "memos.cli.warden" in words:
+        return "warden"
+    if "celery" in words:
+        return "worker"
+    for program in ("memos", "memos.cli"):
+        if program in words[:-1]:
+            return PARTS.get(words[words.index(program) + 1], "other")
+    return "other"
 
 
 def stop_processes(processes: Sequence[psutil.Process], *, grace_s: float) -> None:

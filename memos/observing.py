@@ -19,7 +19,19 @@ from memos.errors import MemosError
 from memos.settings import Settings
 
 # Below a warning these say only that they do their work: a line per task, per tick, per request.
-QUIET = ("uvicorn", "celery", "kombu", "amqp", "alembic", "httpx", "httpcore", "asyncio", "filelock", "urllib3")
+QUIET = (
+    "uvicorn",
+    "celery",
+    "kombu",
+    "amqp",
+    "alembic",
+    "httpx",
+    "httpcore",
+    "asyncio",
+    "filelock",
+    "urllib3",
+    "opentelemetry",
+)
 _MOST_FRAMES = 16
 _MOST_CAUSES = 4
 

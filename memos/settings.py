@@ -68,12 +68,28 @@ class Settings(BaseSettings):
     """Most a tenant's caches may take when no budget was set for it."""
     master_key: SecretStr | None = None
     """Wraps the keys that caches are encrypted with; generated into `data_dir` when absent."""
+    # -- Coming and going
+    api_processes: int = Field(default=1, ge=1, le=64)
+    """API processes that `memos serve` keeps on its one port."""
+    drain_s: float = Field(default=1.0, ge=0, le=300)
+    """How long a stopping API still takes requests while `/readyz` says 503; as long as a balancer needs to notice."""
 
     # -- Seeing what happens
     log_level: str = "INFO"
     log_json: bool = True
     metrics_public: bool = False
     """Whether /metrics answers without an admin key (it names no memory content)."""
+
+    worker_metrics: str | None = None
+    """HOST:PORT on which a worker serves its measurements, without a key (they name no memory content)."""
+
+    # -- Telling others
+    webhook_private: bool = False
+    """Whether webhooks may go to private addresses and over plain HTTP; for networks in which every caller is trusted."""
+    webhook_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """For one message as a whole. A worker waits for it."""
+    max_feeds: int = Field(default=100, ge=0)
+    """Event feeds open at a time in one API process; one tenant may hold half of them."""
 
     # -- The optional LLM
     llm_url: str | None = None

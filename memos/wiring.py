@@ -101,3 +101,13 @@ def login_url(settings: Settings) -> str:
             "no database: set DATABASE_URL, or use 'memos serve', which starts one in its data directory"
         )
     return app_url(settings.database_url.get_secret_value())
+
+
+WORKER_POOL_SIZE = 4
+"""One job at a time holds one connection, the renewal of its lease a second; the others are for bursts."""
+
+
+def connections_of(settings: Settings) -> int:
+    """Database connections that one machine's processes may open at most: the API's pools and feeds, one worker, and a
+    few for the console."""
+    return settings.api_processes * (settings.pool_size + 1) + WORKER_POOL_SIZE + 3

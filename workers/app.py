@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from memos.observing import configure_logging
+from memos.services import stopping
 from memos.settings import Settings
-from memos.wiring import App, build_app
+from memos.tracing import configure_tracing, stop_tracing
+from memos.wiring import WORKER_POOL_SIZE, App, build_app
 from workers import tasks
 from workers.messaging import broker_url, leave_logging_alone, make_celery
 from workers.nudging import celery_nudger
-
-# One job at a time holds one connection, the renewal of its lease a second; the others are for bursts.
-POOL_SIZE = 4
 
 
 class Process:
@@ -34,9 +34,10 @@ class Process:
 
     def open(self, **_: Any) -> None:
         configure_logging(self._settings, process="worker")
+        configure_tracing("worker")
         url = broker_url(self._settings)
         self._app = build_app(
-            self._settings.model_copy(update={"pool_size": POOL_SIZE}),
+            self._settings.model_copy(update={"pool_size": WORKER_POOL_SIZE}),
             nudger=celery_nudger(make_celery(url)),
             application_name="memos-worker",
         )
@@ -44,6 +45,7 @@ class Process:
     def close(self, **_: Any) -> None:
         if self._app is not None:
             self._app.close()
+        stop_tracing()
 
 
 def make_worker(settings: Settings) -> Celery:
@@ -51,6 +53,10 @@ def make_worker(settings: Settings) -> Celery:
     leave_logging_alone()
     celery = make_celery(broker_url(settings))
     process = Process(settings)
+    # Shared with the processes to be forked: they are not told of signals that reach their parent.
+    ending = multiprocessing.Event()
+    stopping.watch(ending.is_set)
+    worker_shutting_down.connect(lambda **_: ending.set(), weak=False)
     worker_process_init.connect(process.open, weak=False)
     worker_process_shutdown.connect(process.close, weak=False)
     tasks.register(celery, lambda: process.app)

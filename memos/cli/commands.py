@@ -40,11 +40,26 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None)
 
 
 @cli.command()
-def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> None:
+def api(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    fd: Annotated[
+        int | None, typer.Option(min=3, help="A bound socket handed down by a supervisor, instead of host and port.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
     """Serve the API alone, on the servers that DATABASE_URL and REDIS_URL name."""
     from memos.cli.parts import run_api
 
-    run_api(load_settings(data_dir), host, port)
+    run_api(load_settings(data_dir), host, port, fd)
+
+
+@cli.command()
+def restart(data_dir: DataDir = None) -> None:
+    """Replace the processes of a running 'memos serve' by fresh ones, without losing a request."""
+    from memos.cli.serve import restart as run
+
+    typer.echo(run(load_settings(data_dir)))
 
 
 @cli.command()

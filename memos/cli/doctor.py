@@ -19,7 +19,7 @@ from memos.services.doctor import Patient, examine
 from memos.services.findings import Finding, Verdict, fail
 from memos.settings import Settings
 from memos.store.engine import Database
-from memos.wiring import data_dir, embedder_of, login_url
+from memos.wiring import connections_of, data_dir, embedder_of, login_url
 
 # A count over a large cube takes longer than any request may.
 STATEMENT_TIMEOUT_S = 3_600.0
@@ -62,6 +62,7 @@ def _patient(settings: Settings) -> Iterator[Patient]:
             embedder=lambda: embedder_of(settings),
             data_dir=data_dir(settings),
             owner_key=console_key(settings, data_dir(settings)),
+            connections=connections_of(settings),
         )
     finally:
         database.close()

@@ -7,10 +7,9 @@ more than it needs, since all of them share one machine's memory.
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -21,41 +20,26 @@ from memos.settings import Settings
 if TYPE_CHECKING:
     from memos.cache.nudge import Nudger
 
-# Requests that run when the API is told to stop get this long; new ones are refused meanwhile.
-GRACE_S = 10
 
-
-def run_api(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; returns after a graceful shutdown."""
+def run_api(settings: Settings, host: str, port: int, fd: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; returns after a graceful shutdown. `fd` is a bound socket that was handed down."""
     die_with_parent()
     configure_logging(settings, process="api")
+    from memos.tracing import configure_tracing, stop_tracing
     from memos.wiring import build_app
 
-    uvicorn = importlib.import_module("uvicorn")
+    configure_tracing("api")
+
     settings = as_app_role(settings)
     app = build_app(settings, nudger=_nudger(settings))
     try:
-        config = uvicorn.Config(
-            importlib.import_module("api.app").create_app(app),
-            host=host,
-            port=port,
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,  # ours has the route, the key and the request id
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        server = uvicorn.Server(config)
-        # uvicorn raises the signal again when it has stopped; the default answer would end us before we close.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _already_stopping)
-        server.run()
+        api = importlib.import_module("api.app").create_app(app)
+        server = importlib.import_module("api.server")
+        started = server.run(api, host=host, port=port, fd=fd, drain_s=settings.drain_s)
     finally:
         app.close()
-    if not server.started:
+        stop_tracing()
+    if not started:
         sys.exit(1)
 
 
@@ -65,6 +49,10 @@ def run_worker(settings: Settings, concurrency: int) -> None:
     configure_logging(settings, process="worker")
     # It warns of root because of pickle, which is not accepted here.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    if settings.worker_metrics is not None:
+        from memos.cli.worker_metrics import serve_worker_metrics
+
+        serve_worker_metrics(settings.worker_metrics)
     celery = importlib.import_module("workers.app").make_worker(as_app_role(settings))
     worker = celery.Worker(
         pool="prefork",
@@ -106,7 +94,3 @@ def _nudger(settings: Settings) -> Nudger | None:
     nudging = importlib.import_module("workers.nudging")
     nudger: Nudger = nudging.celery_nudger(messaging.make_celery(messaging.broker_url(settings)))
     return nudger
-
-
-def _already_stopping(_number: int, _frame: Any) -> None:
-    """The server has seen it."""

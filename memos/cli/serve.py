@@ -25,6 +25,7 @@ from types import FrameType
 from rich.console import Console
 
 from memos.cli import banner
+from memos.cli.listening import bound
 from memos.cli.parents import PARENT, die_with_parent
 from memos.cli.servers import Servers
 from memos.cli.supervisor import GaveUp, Supervisor
@@ -36,26 +37,35 @@ from memos.observing import configure_logging
 from memos.settings import Settings
 
 TICK_S = 0.2
+LOCK_FILE = "serve.lock"
 # A crash of an embedded server is rare and its absence is felt at once, but looking for it costs a millisecond.
 REVIVE_EVERY_S = 3.0
 # The first start exports the model; on a machine that is busy with other things this takes its time.
 READY_WITHIN_S = 300.0
-# Who was just killed may take a moment to let go of its port.
-PORT_PATIENCE_S = 3.0
+REPLACE = signal.SIGUSR2
+"""Sent to `memos serve`: replace the parts by fresh processes, such as those of a version installed meanwhile."""
 
 
 class _Stop:
-    """SIGTERM and SIGINT as a question to ask. The second one means: in a hurry."""
+    """SIGTERM and SIGINT as a question to ask; the second one means: in a hurry. SIGUSR2 asks for fresh processes."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._replace = threading.Event()
         self.hurry = False
+        signal.signal(REPLACE, lambda *_: self._replace.set())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self.hurry = self._asked.is_set()
         self._asked.set()
+
+    def replacing(self) -> bool:
+        """Whether somebody has asked for fresh processes since the last time."""
+        asked = self._replace.is_set()
+        self._replace.clear()
+        return asked
 
     def asked(self, wait_s: float = 0.0) -> bool:
         return self._asked.wait(wait_s)
@@ -79,8 +89,8 @@ def serve(settings: Settings, host: str, port: int) -> int:
     data_dir = settings.data_dir or default_data_dir()
     _make_directory(data_dir)
     servers = Servers(settings, data_dir)
-    with _holding(data_dir, host, port) as bound, Warden(data_dir, [s.name for s in servers.embedded]):
-        supervisor = None
+    with _holding(data_dir, host, port) as listener, Warden(data_dir, [s.name for s in servers.embedded]):
+        supervisor, port = None, int(listener.getsockname()[1])
         try:
             with console.status("Starting the servers ..."):
                 servers.start()
@@ -88,13 +98,14 @@ def serve(settings: Settings, host: str, port: int) -> int:
             with console.status("Preparing database and model ..."):
                 _migrate(servers.environment(), stop)
             supervisor = Supervisor(_of_parts(servers))
-            supervisor.start("api", "--host", host, "--port", str(bound))
+            for _ in range(settings.api_processes):
+                supervisor.start("api", "--fd", str(listener.fileno()), hands_down=(listener.fileno(),))
             with console.status("Starting the API ..."):
-                _wait_until_ready(host, bound, supervisor, stop)
+                _wait_until_ready(host, port, supervisor, stop)
             # Now, so that on two cores nobody waits longer for the API; what was promised meanwhile is kept.
             supervisor.start("worker")
             supervisor.start("beat")
-            banner.show(console, host, bound, data_dir, key=_key_to_show(data_dir, known=known))
+            banner.show(console, host, port, data_dir, key=_key_to_show(data_dir, known=known))
             _watch(servers, supervisor, stop)
         except _Stopped:
             pass
@@ -110,9 +121,28 @@ def serve(settings: Settings, host: str, port: int) -> int:
     return 0
 
 
+def restart(settings: Settings) -> str:
+    """Ask the `memos serve` of a data directory for fresh processes; a sentence about it. Raises `Misconfigured` when
+    none runs there."""
+    data_dir = settings.data_dir or default_data_dir()
+    path = data_dir / LOCK_FILE
+    held = try_lock(path) if path.exists() else None
+    if held is not None or not path.exists():
+        if held is not None:
+            os.close(held)
+        raise Misconfigured(f"no 'memos serve' is running on {data_dir}")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    os.kill(int(found["pid"]), REPLACE)
+    return (
+        f"'memos serve' (process {found['pid']}) replaces its parts one after the other; its log says when it is done."
+    )
+
+
 def _watch(servers: Servers, supervisor: Supervisor, stop: _Stop) -> None:
     looked = time.monotonic()
     while not stop.asked(TICK_S):
+        if stop.replacing():
+            supervisor.replace()
         supervisor.tick()
         if time.monotonic() - looked >= REVIVE_EVERY_S:
             looked = time.monotonic()
@@ -193,9 +223,9 @@ def _make_directory(data_dir: Path) -> None:
 
 
 @contextmanager
-def _holding(data_dir: Path, host: str, port: int) -> Iterator[int]:
-    """The data directory and a port, ours alone; yields the port. Raises `Misconfigured` naming who has them."""
-    path = data_dir / "serve.lock"
+def _holding(data_dir: Path, host: str, port: int) -> Iterator[socket.socket]:
+    """The data directory and a port, ours alone; yields its socket. Raises `Misconfigured` naming who has them."""
+    path = data_dir / LOCK_FILE
     try:
         held = try_lock(path)
     except OSError as error:
@@ -203,10 +233,11 @@ def _holding(data_dir: Path, host: str, port: int) -> Iterator[int]:
     if held is None:
         raise Misconfigured(_who_holds(path, data_dir))
     try:
-        port = _free_port(host, port)
-        os.ftruncate(held, 0)
-        os.write(held, json.dumps({"pid": os.getpid(), "url": banner.url(host, port)}).encode())
-        yield port
+        with bound(host, port) as listener:
+            port = int(listener.getsockname()[1])
+            os.ftruncate(held, 0)
+            os.write(held, json.dumps({"pid": os.getpid(), "url": banner.url(host, port)}).encode())
+            yield listener
         os.ftruncate(held, 0)
     finally:
         os.close(held)
@@ -220,21 +251,3 @@ def _who_holds(path: Path, data_dir: Path) -> str:
     except (OSError, ValueError, KeyError):
         who, how = "another 'memos serve'", "Stop it"
     return f"{who} is already running on {data_dir}. {how}, or give this one its own --data-dir and --port."
-
-
-def _free_port(host: str, port: int) -> int:
-    deadline = time.monotonic() + PORT_PATIENCE_S
-    while True:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(found[0]) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(found[4])
-                return int(probe.getsockname()[1])
-        except OSError as error:
-            if isinstance(error, socket.gaierror) or time.monotonic() > deadline:
-                raise Misconfigured(
-                    f"port {port} on {host} cannot be had: {error.strerror or error}. Choose another with --port "
-                    "(0 takes a free one)."
-                ) from error
-            time.sleep(TICK_S)

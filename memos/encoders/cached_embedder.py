@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memos.encoders.embedder import Embedder
+from memos.metering import meters
 
 
 class CachedEmbedder:
@@ -52,6 +53,9 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         keys = [_key(text) for text in texts]
         known = self._recalled(keys)
+        hits = sum(key in known for key in keys)
+        meters().caches.labels("vectors", "hit").inc(hits)
+        meters().caches.labels("vectors", "miss").inc(len(keys) - hits)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
             computed = dict(zip(missing, self._inner.embed(list(missing.values())), strict=True))

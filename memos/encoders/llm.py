@@ -16,6 +16,7 @@ import httpx
 
 from memos.encoders.json_http import ask_json, count_in
 from memos.errors import Unavailable
+from memos.metering import meters
 from memos.settings import Settings
 
 
@@ -65,16 +66,22 @@ class Meter:
             answer = self.model.answer(instructions, material, max_tokens=max_tokens)
         except Unavailable:
             self.failures += 1
+            meters().llm_calls.labels("failed").inc()
             raise
         finally:
-            self.seconds += time.perf_counter() - started
+            self.seconds += (elapsed_s := time.perf_counter() - started)
+            meters().llm_seconds.inc(elapsed_s)
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
+        meters().llm_calls.labels("answered").inc()
+        meters().llm_tokens.labels("read").inc(answer.prompt_tokens)
+        meters().llm_tokens.labels("written").inc(answer.completion_tokens)
+        meters().llm_dollars.inc(self._dollars(answer.prompt_tokens, answer.completion_tokens))
         return answer
 
     def report(self) -> dict[str, float | int | str]:
         """For a job's result: calls, tokens, seconds and cost."""
-        cost = (self.prompt_tokens * self.price_in + self.completion_tokens * self.price_out) / 1_000_000
+        cost = self._dollars(self.prompt_tokens, self.completion_tokens)
         return {
             "model": self.name,
             "calls": self.calls,
@@ -84,6 +91,9 @@ class Meter:
             "seconds": round(self.seconds, 3),
             "cost_usd": round(cost, 6),
         }
+
+    def _dollars(self, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens * self.price_in + completion_tokens * self.price_out) / 1_000_000
 
 
 class OpenAIChat:

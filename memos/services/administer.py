@@ -16,7 +16,7 @@ from memos.rules.access import Principal, Scope, new_key, parse_scopes
 from memos.services.cursors import id_of
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
-from memos.store import audit, cubes, jobs, kv_taint, memories, tenants
+from memos.store import audit, cubes, events, jobs, kv_taint, memories, tenants
 from memos.store.engine import Database, Transaction
 from memos.store.revision_writer import RevisionWriter
 from memos.store.tenants import KeyView, TenantView
@@ -30,6 +30,7 @@ def create_cube(
     policies.parse(policy)
     cube, branch = cubes.create(tx, uuid_utils.uuid7(), name, description, dict(policy))
     audit.record(tx, who.key_id, "cube.create", now, cube_id=cube.id, target=name)
+    events.emit(tx, "cube.created", cube_id=cube.id)
     return CubeView.of(cube, branch, [branch], {"memories": 0, "by_kind": {}, "by_state": {}})
 
 
@@ -104,6 +105,7 @@ def delete_cube(tx: Transaction, who: Principal, cube: str, *, now: datetime, if
         jobs.promise(tx, "kv.gc", payload={"owner": str(found.id)})
     cubes.delete(tx, found.id)
     audit.record(tx, who.key_id, "cube.delete", now, cube_id=found.id, target=found.name)
+    events.emit(tx, "cube.deleted", cube_id=found.id)
 
 
 # ---------------------------------------------------------------- tenants and keys

@@ -26,9 +26,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from memos.encoders.embedder import Embedder
+from memos.services import stopping
 from memos.services.kv_tier import ActivationTier
 from memos.settings import Settings
-from memos.store import jobs
+from memos.store import events, jobs
 from memos.store.engine import Database, Transaction
 from memos.store.jobs import Job
 
@@ -67,8 +68,18 @@ class Outcome:
 Handler = Callable[["Attempt"], Outcome]
 
 
+def tell(tx: Transaction, job: Job, kind: str, **data: Any) -> None:
+    """An event about a job. That events were delivered is none: there would be no end to it."""
+    if job.kind != events.DELIVER:
+        events.emit(tx, kind, cube_id=job.cube_id, job_id=str(job.id), job=job.kind, attempts=job.attempts, **data)
+
+
 class Interrupted(Exception):
     """Not an error: the job was cancelled, or another worker has it. Nothing more may be saved; the runner catches this."""
+
+
+class HandedBack(Exception):
+    """Not an error either: this process is to stop, and another one will run the job from its beginning."""
 
 
 class Attempt:
@@ -85,9 +96,11 @@ class Attempt:
         self._reported_at = 0.0
 
     def check(self) -> None:
-        """Raise `Interrupted` when the claim is known not to stand any more. Costs nothing: call it in loops."""
-        if self._lost.is_set():
-            raise Interrupted
+        """Raise `Interrupted` when the claim is known not to stand any more, and `HandedBack` when the process is to
+        stop. Costs nothing: call it in loops."""
+        self._check_claim()
+        if stopping.asked():
+            raise HandedBack
 
     def report(self, progress: dict[str, Any]) -> None:
         """Show progress, such as `{"done": 3, "total": 10}`, and check. Most calls cost nothing."""
@@ -109,9 +122,10 @@ class Attempt:
         """All of it or nothing, and nothing when the claim no longer stands: then `Interrupted` is raised.
 
         The job's row is locked last, after everything the body locks: whoever deletes a cube takes the cube first and
-        its jobs after it, and two orders would make a deadlock.
+        its jobs after it, and two orders would make a deadlock. What has been computed is saved also by a process that
+        is to stop.
         """
-        self.check()
+        self._check_claim()
         with self.parts.database.transaction(self.tenant_id) as tx:
             yield tx
             if not self.finished and not jobs.held(tx, self.job, lock=True):
@@ -124,7 +138,12 @@ class Attempt:
             self._lost.set()
             raise Interrupted
         self.finished = True
+        self.tell(tx, "job.succeeded", revision=revision)
         return Outcome(result, revision)
+
+    def tell(self, tx: Transaction, kind: str, **data: Any) -> None:
+        """Say how the job ended, when the transaction commits."""
+        tell(tx, self.job, kind, **data)
 
     @contextmanager
     def keeping_lease(self) -> Iterator[None]:
@@ -136,6 +155,10 @@ class Attempt:
         finally:
             self._over.set()
             thread.join(timeout=5)
+
+    def _check_claim(self) -> None:
+        if self._lost.is_set():
+            raise Interrupted
 
     def _keep(self) -> None:
         while not self._over.wait(self._lease_s / 3):

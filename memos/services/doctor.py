@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from memos.encoders.embedder import Embedder
 from memos.encoders.minilm_weights import WEIGHTS_SHA256, minilm_dir, verified_file
 from memos.errors import MemosError, Unauthenticated
-from memos.services import doctor_truth
+from memos.services import doctor_ground, doctor_truth
 from memos.services.findings import Finding, fail, ok, warn
 from memos.store import jobs, verify
 from memos.store.engine import Database
@@ -41,6 +41,10 @@ class Patient:
     embedder: Callable[[], Embedder]
     data_dir: Path
     owner_key: str | None
+    kv_dir: Path | None = None
+    """Where KV caches lie, when not in the data directory."""
+    connections: int = 0
+    """Database connections that the processes of this configuration may open at most."""
 
 
 Check = Callable[[Patient], Iterator[Finding]]
@@ -67,6 +71,12 @@ def examine(patient: Patient, *, repair: bool = False) -> Iterator[Finding]:
         ("vectors", _vectors),
         ("owner key", _owner_key),
         ("jobs", _jobs),
+        ("tables", lambda p: doctor_ground.tables(p.database)),
+        ("clocks", lambda p: doctor_ground.clocks(p.database, p.redis)),
+        ("connections", lambda p: doctor_ground.connections(p.database, wanted=p.connections)),
+        ("index health", lambda p: doctor_ground.indexes(p.database)),
+        ("webhooks", lambda p: doctor_ground.deliveries(p.database)),
+        ("KV folder", lambda p: doctor_ground.folders(p.data_dir, p.kv_dir or p.data_dir / "kv")),
     ):
         yield from _guarded(name, check, patient)
 

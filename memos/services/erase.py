@@ -27,7 +27,7 @@ from memos.services.attempt import Attempt, Outcome
 from memos.services.probes import Probe, Taken
 from memos.services.remember import utc_now
 from memos.services.signing import Keyring
-from memos.store import audit, cubes, erasure, jobs, marks, memories, receipts, revisions
+from memos.store import audit, cubes, erasure, events, jobs, marks, memories, receipts, revisions
 from memos.store.cubes import Cube, View
 from memos.store.engine import Transaction
 from memos.store.erasure import Reached
@@ -189,6 +189,7 @@ def erase(attempt: Attempt) -> Outcome:
         receipts.keep(tx, UUID(payload["receipt_id"]), rules.sign(body, keys.signer), keys.public, now)
         audit.record(tx, author, "memory.erase", now, cube_id=cube.id, target=payload["receipt_id"],
                      detail=body["erased"] | {"revisions": [r["revision"] for r in revisions]})  # fmt: skip
+        events.emit(tx, "erasure.signed", cube_id=cube.id, receipt_id=payload["receipt_id"], **body["erased"])
         result = {"receipt_id": payload["receipt_id"], **body["erased"]}
         return attempt.finish(tx, result, revisions[0]["revision"])
 

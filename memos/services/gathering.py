@@ -9,6 +9,7 @@ from uuid import UUID
 
 from memos.encoders.embedder import Embedder
 from memos.errors import Invalid
+from memos.metering import stage
 from memos.rules import filters, routing
 from memos.rules.access import Principal, Scope
 from memos.rules.embedding_text import query_text
@@ -106,7 +107,8 @@ def gather(
     scope = (who.tenant_id, tuple(references), asked.branch)
     guessed = recall.speakers.known(scope, asked.query)
     text = query_text(asked.query, guessed)
-    vector = recall.embedder.embed([text])[0]
+    with stage("embed"):
+        vector = recall.embedder.embed([text])[0]
     with recall.database.transaction(who.tenant_id, read_only=True) as tx:
         features = understood.features
         views = [
@@ -125,7 +127,8 @@ def gather(
             who.reach(view.cube.id)
         named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
         if named != guessed and (exact := query_text(asked.query, named)) != text:
-            vector = recall.embedder.embed([exact])[0]
+            with stage("embed"):
+                vector = recall.embedder.embed([exact])[0]
         request = search.Request(
             embedding=vector,
             terms=features.terms,
@@ -140,14 +143,17 @@ def gather(
             role=features.asked_role,
         )
         looked = Looked(tx, views, understood, plan, request, named)
-        looked.look()
-        ranking = looked.ranking()
+        with stage("candidates"):
+            looked.look()
+        with stage("rank"):
+            ranking = looked.ranking()
         # Of the first look also after a second: the words found then raise scores, which proves nothing.
         sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
         escalated = routing.escalates(plan, sure, len(ranking))
         if escalated:
-            looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
-            ranking = looked.ranking()
+            with stage("second_look"):
+                looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
+                ranking = looked.ranking()
         scored = _spelled(tx, looked, ranking, asked.limit)
     if named != guessed:
         recall.speakers.learn(scope, asked.query, named)

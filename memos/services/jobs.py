@@ -6,6 +6,7 @@ from uuid import UUID
 
 from memos.errors import NotFound
 from memos.rules.access import Principal, Scope
+from memos.services.attempt import tell
 from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import jobs
@@ -32,8 +33,11 @@ def list_jobs(
 
 def cancel_job(tx: Transaction, who: Principal, job_id: UUID) -> Job:
     who.require(Scope.WRITE)
-    get_job(tx, who, job_id)
-    return jobs.cancel(tx, job_id)
+    before = get_job(tx, who, job_id)
+    job = jobs.cancel(tx, job_id)
+    if before.state != job.state:
+        tell(tx, job, "job.cancelled")
+    return job
 
 
 def retry_job(tx: Transaction, who: Principal, job_id: UUID) -> Job:

@@ -32,11 +32,13 @@ _MIN_SECRET = 16
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts."""
+    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts;
+    the secrets of webhooks follow from `webhooks`."""
 
     signer: Ed25519PrivateKey
     tombstones: bytes
     marks: bytes
+    webhooks: bytes
 
     @property
     def public(self) -> bytes:
@@ -55,6 +57,7 @@ def keys_of(secret: bytes) -> Keyring:
         Ed25519PrivateKey.from_private_bytes(_derived(secret, b"memos receipts: signature")),
         _derived(secret, b"memos receipts: tombstones"),
         _derived(secret, b"memos erasure: marks"),
+        _derived(secret, b"memos webhooks: secrets"),
     )
 
 

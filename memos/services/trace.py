@@ -12,6 +12,7 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import NotFound
+from memos.metering import meters
 from memos.rules.access import Principal, Scope
 from memos.rules.header import canonical, instant
 from memos.rules.routing_weights import WEIGHTS_VERSION
@@ -58,7 +59,12 @@ def keep(
     took_ms: float,
     dropped: Sequence[tuple[UUID, str]] = (),
 ) -> None:
-    """Leave a trace, if the cubes' policies want one of this question (`trace_sample`, the least of theirs)."""
+    """Count the answer, and leave a trace if the cubes' policies want one of this question (`trace_sample`, the least of
+    theirs)."""
+    route = gathered.route
+    meters().recalls.labels(door, "+".join(route.channels), route.budget).observe(took_ms / 1_000)
+    if route.escalated:
+        meters().escalations.inc()
     shares = [view.cube.policy.get("trace_sample", 1.0) for view in gathered.views]
     if trace_id.int % _SAMPLES >= min(shares, default=1.0) * _SAMPLES:
         return

@@ -18,9 +18,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memos.errors import MemosError, TooBusy, Unavailable
+from memos.metering import meters
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
 from memos.services import (
     consolidate,
+    deliver,
     erase,
     extract,
     forget,
@@ -34,14 +36,16 @@ from memos.services import (
     promote,
     relating,
 )
-from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
-from memos.store import decisions, idempotency, jobs, traces
+from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
+from memos.store import decisions, events, idempotency, jobs, traces, webhooks
 from memos.store.engine import Database
 from memos.store.jobs import Due
+from memos.tracing import span
 
 HANDLERS: Mapping[str, Handler] = {
     "consolidate": consolidate.consolidate,
     "decay": forget.decay,
+    "deliver": deliver.deliver,
     "erase": erase.erase,
     "extract": extract.extract,
     "index": indexing.index,
@@ -74,6 +78,10 @@ KEEP_TRACES = timedelta(days=7)
 
 KEEP_DECISIONS = timedelta(days=180)
 """How long it can be looked up why a worker did what it did."""
+KEEP_EVENTS = timedelta(days=7)
+"""How long a feed can be taken up again where it was left."""
+KEEP_DELIVERIES = timedelta(days=30)
+"""How long it can be looked up what a webhook was told, and told again."""
 
 _MOST_DETAIL = 500  # characters: an error is for reading
 
@@ -96,8 +104,11 @@ def run_job(
     with structlog.contextvars.bound_contextvars(
         job_id=str(job.id), kind=job.kind, tenant=str(tenant_id), attempt=job.attempts
     ):
-        state = _settle(attempt, handlers)
-        log.info("job", state=state, took_ms=round((time.perf_counter() - started) * 1_000, 2))
+        with span("job", kind=job.kind, job_id=str(job.id), tenant=str(tenant_id), attempt=job.attempts):
+            state = _settle(attempt, handlers)
+        elapsed_s = time.perf_counter() - started
+        meters().jobs.labels(job.kind if job.kind in handlers else "other", state).observe(elapsed_s)
+        log.info("job", state=state, took_ms=round(elapsed_s * 1_000, 2))
     return state
 
 
@@ -121,15 +132,17 @@ def plan_caches(database: Database) -> int:
 
 
 def purge(database: Database, now: datetime) -> dict[str, int]:
-    """Forget answers kept for repeats, jobs that ended well, traces and decisions, past their time. How many rows of
-    each went."""
-    gone = {"answers": 0, "jobs": 0, "traces": 0, "decisions": 0}
+    """Forget answers kept for repeats, jobs that ended well, traces, decisions, events and deliveries, past their
+    time. How many rows of each went."""
+    gone = {"answers": 0, "jobs": 0, "traces": 0, "decisions": 0, "events": 0, "deliveries": 0}
     for tenant_id in jobs.tenant_ids(database):
         with database.transaction(tenant_id) as tx:
             gone["answers"] += idempotency.purge(tx, now - KEEP_ANSWERS)
             gone["jobs"] += jobs.purge(tx, now - KEEP_JOBS)
             gone["traces"] += traces.purge(tx, now - KEEP_TRACES)
             gone["decisions"] += decisions.purge(tx, now - KEEP_DECISIONS)
+            gone["events"] += events.purge(tx, now - KEEP_EVENTS)
+            gone["deliveries"] += webhooks.purge(tx, now - KEEP_DELIVERIES)
     return gone
 
 
@@ -152,6 +165,8 @@ def _settle(attempt: Attempt, handlers: Mapping[str, Handler]) -> str:
                 _succeed(attempt, outcome)
     except Interrupted:
         return "interrupted"
+    except HandedBack:
+        return _hand_back(attempt)
     except Exception as error:  # noqa: BLE001 - the edge of a job: any defect of a handler ends here, as its error
         return _fail(attempt, error)
     return "succeeded"
@@ -160,6 +175,11 @@ def _settle(attempt: Attempt, handlers: Mapping[str, Handler]) -> str:
 def _succeed(attempt: Attempt, outcome: Outcome) -> None:
     with attempt.saving() as tx:
         attempt.finish(tx, outcome.result, outcome.revision)
+
+
+def _hand_back(attempt: Attempt) -> str:
+    with attempt.parts.database.transaction(attempt.tenant_id) as tx:
+        return "handed_back" if jobs.hand_back(tx, attempt.job) else "interrupted"
 
 
 def _fail(attempt: Attempt, error: Exception) -> str:
@@ -182,6 +202,8 @@ def _note(attempt: Attempt, report: dict[str, Any], wait_s: float | None) -> str
     with attempt.parts.database.transaction(attempt.tenant_id) as tx:
         if not jobs.fail(tx, attempt.job, report, wait_s):
             return "interrupted"
+        if wait_s is None:
+            attempt.tell(tx, "job.failed", code=report["code"])
     return "failed" if wait_s is None else "queued"
 
 

@@ -23,8 +23,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from memos.errors import Unauthenticated
+from memos.metering import meters
 from memos.rules.access import Principal, Scope, hash_key
 from memos.settings import Settings
+from memos.tracing import trace_statements
 
 Parameters = Mapping[str, Any]
 Nudge = Callable[[UUID, UUID, str], None]
@@ -44,7 +46,10 @@ class Transaction:
         self.connection = connection
         self.tenant_id = tenant_id
         self.marks_key = marks_key
+        self.outbox: list[Any] = []
+        """What `store.events` writes just before the commit."""
         self._nudge = nudge
+        self._before_commit: list[Callable[[], None]] = []
         self._after_commit: list[Callable[[], None]] = []
 
     def rows(self, sql: str, **parameters: object) -> Sequence[RowMapping]:
@@ -106,6 +111,10 @@ class Transaction:
         ) as result:
             yield from result.mappings()
 
+    def before_commit(self, action: Callable[[], None]) -> None:
+        """Run as the last thing in the transaction, after all that its body locks. A failure rolls everything back."""
+        self._before_commit.append(action)
+
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run once the transaction is durable; dropped on rollback. For nudges, never for promises."""
         self._after_commit.append(action)
@@ -117,6 +126,10 @@ class Transaction:
 
     def _bound(self, parameters: Mapping[str, object]) -> dict[str, object]:
         return {"tenant": self.tenant_id, **parameters}
+
+    def committing(self) -> None:
+        for action in self._before_commit:
+            action()
 
     def committed(self) -> None:
         for action in self._after_commit:
@@ -184,6 +197,7 @@ class Database:
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
             transaction = Transaction(connection, tenant_id, self._nudge, self._marks_key)
             yield transaction
+            transaction.committing()
             connection.commit()
         transaction.committed()
 
@@ -201,6 +215,7 @@ class Database:
         """The principal of a key. Remembered for `key_cache_ttl`, so a request costs no extra round trip."""
         if (remembered := self.recognise(key)) is not None:
             return remembered
+        meters().caches.labels("keys", "miss").inc()
         digest = hash_key(key)
         with self.engine.connect() as connection:
             found = connection.execute(_statement(AUTHENTICATE), {"hash": digest}).mappings().first()
@@ -224,7 +239,10 @@ class Database:
     def recognise(self, key: str) -> Principal | None:
         """The principal of a key that was used a moment ago; None: ask the database."""
         known = self._known.get(hash_key(key))
-        return known[1] if known and known[0] > time.monotonic() else None
+        if known is None or known[0] <= time.monotonic():
+            return None
+        meters().caches.labels("keys", "hit").inc()
+        return known[1]
 
     def forget_key(self, key_id: UUID) -> None:
         """Revocation takes effect in this process at once."""
@@ -283,6 +301,8 @@ def _engine(url: str, settings: Settings, application_name: str) -> Engine:
             ),
         },
     )
+
+    trace_statements(engine)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:  # halfvec in and out in binary

@@ -44,7 +44,8 @@ def promise(
     dedup_key: str | None = None,
     delay_s: float = 0,
 ) -> UUID:
-    """A job's id. One that waits already under the same kind and `dedup_key` is returned instead of a second one.
+    """A job's id. One that waits already under the same kind and `dedup_key` is returned instead of a second one; it
+    runs at the earlier of the two times.
 
     The workers are nudged once the transaction is committed; a job that is to wait is left to the sweeper.
     """
@@ -52,8 +53,8 @@ def promise(
     row = tx.row(
         "INSERT INTO jobs (tenant_id, id, cube_id, kind, payload, dedup_key, run_after) VALUES (:tenant, :id, :cube, :kind, "
         "CAST(:payload AS jsonb), :dedup, now() + make_interval(secs => :delay)) "
-        "ON CONFLICT (tenant_id, kind, dedup_key) WHERE state = 'queued' DO UPDATE SET run_after = jobs.run_after "
-        "RETURNING id",
+        "ON CONFLICT (tenant_id, kind, dedup_key) WHERE state = 'queued' "
+        "DO UPDATE SET run_after = least(jobs.run_after, excluded.run_after) RETURNING id",
         id=job_id,
         cube=cube_id,
         kind=kind,
@@ -230,6 +231,21 @@ def fail(tx: Transaction, job: Job, error: dict[str, Any], retry_in_s: float | N
             again=retry_in_s,
         )
     )
+
+
+def hand_back(tx: Transaction, job: Job) -> bool:
+    """Due again at once, as if it had never been claimed; whether the claim still stood."""
+    stood = bool(
+        tx.run(
+            "UPDATE jobs SET state = 'queued', attempts = attempts - 1, started_at = NULL, lease_until = NULL, "
+            f"dedup_key = NULL, run_after = now() {_OURS}",
+            id=job.id,
+            claimed=job.started_at,
+        )
+    )
+    if stood:
+        tx.nudge(job.id, job.kind)
+    return stood
 
 
 def purge(tx: Transaction, before: datetime) -> int:

@@ -29,7 +29,7 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, marks, memories, present, provenance, revisions
+from memos.store import cubes, events, marks, memories, present, provenance, revisions
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
@@ -173,6 +173,10 @@ class RevisionWriter:
             leave=[c.before for c in changes if c.before and c.before.branch_id == self.branch.id],
             enter=[c.version_id for c in changes if c.draft and c.draft.state in present.RECALLABLE],
         )
+        events.emit(
+            self.tx, "revision.committed", cube_id=self.cube.id, revision=number, branch=self.branch.name, revision_kind=kind,
+            author=None if author is None else str(author), changes=len(changes),
+        )  # fmt: skip
         return Revised(number, written=True, versions={c.memory_id: c.version for c in changes if c.draft})
 
     # ------------------------------------------------------------ steps of finish, in order

@@ -20,7 +20,15 @@ from memos.wiring import App
 Json = dict[str, Any]
 
 # These act on the caller's own tenant, whoever calls; what they may do there is tested below.
-OWN_GROUND = {"create_cube", "create_tenant", "create_key", "get_overview", "kv_stats", "receipt_keys"}
+OWN_GROUND = {
+    "create_cube",
+    "create_tenant",
+    "create_key",
+    "create_webhook",
+    "get_overview",
+    "kv_stats",
+    "receipt_keys",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ def operations(api: FastAPI, client: TestClient, app: App, owner: Principal) -> 
         "receipt_id": _receipt(client, app, owner),
         "entity_id": _entity(client, app, owner),
         "trace_id": _trace(client, app),
+        **_webhook(client),
     }
     known |= _cache(client, app, owner)
     known["center"] = known["entity_id"]
@@ -106,6 +115,12 @@ def _cache(client: TestClient, app: App, owner: Principal) -> dict[str, str]:
     return {"plan_id": plan_id, "key": client.get(f"/v1/kv/plans/{plan_id}").json()["chunks"][0]["key"]}
 
 
+def _webhook(client: TestClient) -> dict[str, str]:
+    """The ids of a webhook and of something it is to be told."""
+    made = client.post("/v1/webhooks", json={"url": "https://hooks.example.com/memos"}).json()["webhook"]["id"]
+    return {"webhook_id": made, "delivery_id": client.post(f"/v1/webhooks/{made}/ping").json()["id"]}
+
+
 def _trace(client: TestClient, app: App) -> str:
     found = client.post("/v1/cubes/travel-agent/search", json={"query": "Where does Ana live?"}).json()
     app.recall.traces.flush()
@@ -153,7 +168,7 @@ def test_with_another_tenants_key_404_or_nothing(operations: list[Operation], fo
         if operation.id in OWN_GROUND:
             continue
         answer = operation.send(foreigner)
-        if answer.status_code == 200 and operation.id in {"list_cubes", "list_jobs"}:
+        if answer.status_code == 200 and operation.id in {"list_cubes", "list_jobs", "list_webhooks"}:
             assert answer.json()["items"] == [], operation
         elif answer.status_code == 200 and operation.id in {"list_keys", "list_tenants"}:
             assert len(answer.json()["items"]) == 1, operation  # its own

@@ -77,6 +77,8 @@ class FakeApi:
             case "POST", ["memories"]:
                 refuse_unknown(body, {"items"})
                 return 201, self._store(memories, body["items"], ITEM_FIELDS, "fact")
+            case "GET", ["memories"]:
+                return 200, {"items": list(memories.values()), "next_cursor": None}
             case "GET", ["memories", memory_id]:
                 return 200, memories[memory_id]
             case "PATCH", ["memories", memory_id]:
@@ -105,6 +107,7 @@ class FakeApi:
                 "id": memory_id,
                 "kind": kind,
                 "content": item["content"],
+                "external_id": item.get("external_id"),
                 "state": "generated",
                 "valid_to": None,
                 "number": number,

@@ -50,8 +50,8 @@ def test_a_service_is_started_watched_stopped_and_cleaned_up(tmp_path: Path) -> 
         assert key == service.key
         with MemoryWatch(service.pid, service.data_dir, every_s=0.05) as watch:
             pass
-        assert watch.peaks["api"].processes == 2
-        assert watch.peaks["api"].rss_mib > 1
+        assert watch.peaks["other"].processes == 2
+        assert watch.peaks["other"].rss_mib > 1
     assert not service.data_dir.exists()
     assert not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == psutil.STATUS_ZOMBIE
     with pytest.raises(httpx.ConnectError):
@@ -77,7 +77,12 @@ def test_a_running_service_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         ("postgres", ["postgres: writer"], "postgres"),
         ("valkey-server", ["/x/valkey-server"], "valkey"),
         ("python", ["python", "-m", "celery", "worker"], "worker"),
-        ("memos", ["/venv/bin/python", "/venv/bin/memos", "serve"], "api"),
+        ("memos", ["/venv/bin/python", "/venv/bin/memos", "serve"], "supervisor"),
+        ("python", ["/venv/bin/python", "-m", "memos.cli", "api", "--fd", "4"], "api"),
+        ("python", ["/venv/bin/python", "-m", "memos.cli", "worker"], "worker"),
+        ("python", ["/venv/bin/python", "-m", "memos.cli", "beat"], "beat"),
+        ("python", ["/venv/bin/python", "-m", "memos.cli.warden", "/data", "postgres"], "warden"),
+        ("python", ["/venv/bin/python", "-c", "from multiprocessing.resource_tracker import main"], "other"),
     ],
 )
 def test_processes_are_told_apart(name: str, cmdline: list[str], kind: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import httpx
 import psutil
 
 from tests.cli.conftest import Serving, eventually, memos, processes_of
@@ -142,3 +144,46 @@ def running(serving: Serving, program: str) -> list[psutil.Process]:
 def replaced(serving: Serving, program: str, pid: int) -> bool:
     now = running(serving, program)
     return bool(now) and pid not in [p.pid for p in now] and answers(serving)
+
+
+def test_fourth_life(root: Path, serve: Callable[..., Serving]) -> None:
+    """Every part is replaced while callers call: each call is answered, and nothing that was written is lost."""
+    serving = serve(MEMOS_DRAIN_S="0.5")
+    serving.wait_until_ready()
+    before = {name: eventually(partial(part, serving, name), name).pid for name in ("api", "worker", "beat")}
+    stop, answered, lost = threading.Event(), [], []
+
+    def call(number: int) -> None:
+        written = 0
+        with httpx.Client(
+            base_url=serving.url, headers={"Authorization": f"Bearer {serving.key}"}, timeout=30
+        ) as client:
+            while not stop.is_set():
+                text = f"Caller {number} wrote number {written}."
+                body = {"items": [{"kind": "fact", "content": text}]}
+                try:
+                    done = client.post("/v1/cubes/diary/memories", json=body)
+                except httpx.TransportError as error:
+                    lost.append(repr(error))
+                    continue
+                (answered if done.status_code == 201 else lost).append(text)
+                written += 1
+
+    callers = [threading.Thread(target=call, args=[number]) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    told = memos("restart", "--data-dir", str(serving.data_dir))
+    assert told.returncode == 0, told.stderr
+    for name, pid in before.items():
+        eventually(partial(another, serving, name, pid), f"{name} was not replaced")
+    eventually(lambda: not psutil.pid_exists(before["api"]), "the old API stays")
+    so_far = len(answered)
+    eventually(lambda: len(answered) > so_far + 10, "the new API does not answer")
+    stop.set()
+    for caller in callers:
+        caller.join()
+    assert lost == []
+    kept = serving.call("GET", "/v1/cubes/diary")["counts"]["memories"]
+    assert kept == len(answered) + 2
+    assert serving.stop() == 0
+    assert memos("restart", "--data-dir", str(serving.data_dir)).returncode == 1

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from memos.errors import Invalid, TooBusy, Unavailable
 from memos.rules.access import Principal
 from memos.rules.header import Kind
-from memos.services import administer, indexing, remember, work
+from memos.services import administer, indexing, remember, stopping, work
 from memos.services.attempt import Attempt, Outcome
 from memos.services.remember import utc_now
 from memos.store import cubes, jobs, present
@@ -346,3 +346,36 @@ def test_vectors_move_into_the_graph_once_enough_have_gathered(
 def test_indexing_a_cube_that_is_gone_is_no_failure(app: App, owner: Principal, promise: Callable[..., UUID]) -> None:
     job_id = promise("index", payload={"branch": "main"}, cube_id=UUID(int=5))
     assert work.run_job(app, owner.tenant_id, job_id) == "succeeded"
+
+
+def test_a_process_that_is_to_stop_hands_its_job_back(app: App, owner: Principal, promise: Callable[..., UUID]) -> None:
+    job_id, told = promise(), []
+
+    def handler(attempt: Attempt) -> Outcome:
+        told.append("begun")
+        if len(told) == 1:
+            stopping.watch(lambda: True)
+        attempt.check()
+        return Outcome({"done": True})
+
+    try:
+        assert run(app, owner, job_id, handler) == "handed_back"
+    finally:
+        stopping.watch(bool)
+    waiting = look(app, owner, job_id)
+    assert (waiting.state, waiting.attempts, waiting.error) == ("queued", 0, None)
+    assert run(app, owner, job_id, handler) == "succeeded"
+
+
+def test_what_is_computed_is_saved_by_a_process_that_is_to_stop(
+    app: App, owner: Principal, promise: Callable[..., UUID]
+) -> None:
+    def handler(attempt: Attempt) -> Outcome:
+        stopping.watch(lambda: True)
+        with attempt.saving() as tx:
+            return attempt.finish(tx, {"saved": 1})
+
+    try:
+        assert run(app, owner, promise(), handler) == "succeeded"
+    finally:
+        stopping.watch(bool)
