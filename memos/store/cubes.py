@@ -130,8 +130,9 @@ def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dic
 # Children before parents, so that no foreign key is ever in the way.
 _OF_BRANCHES = ("heads", "postings", "terms", "speakers", "cursors")
 _OF_CUBE = (
-    "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "memory_versions",
-    "contents", "memories", "revision_tags", "revisions", "transitions", "decisions", "erasure_marks",
+    "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "staged_vectors",
+    "embedding_spaces", "memory_versions", "contents", "memories", "revision_tags", "revisions", "transitions", "decisions",
+    "erasure_marks",
 )  # fmt: skip
 
 
