@@ -23,6 +23,7 @@ from api.routes import (
     lifecycle,
     memories,
     operations,
+    packages,
     reading,
     versions,
     writing,
@@ -34,7 +35,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
-    operations,
+    packages, operations,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2

@@ -20,7 +20,7 @@ from memos.wiring import App
 Json = dict[str, Any]
 
 # These act on the caller's own tenant, whoever calls; what they may do there is tested below.
-OWN_GROUND = {"create_cube", "create_tenant", "create_key", "get_overview", "receipt_keys"}
+OWN_GROUND = {"create_cube", "create_tenant", "create_key", "get_overview", "receipt_keys", "import_cube"}
 
 
 @dataclass(frozen=True)
