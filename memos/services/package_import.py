@@ -12,6 +12,7 @@ import base64
 import binascii
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -43,7 +44,7 @@ _BATCH = 500
 _EMBEDDED_AT_ONCE = 64
 _ORDER = {section.name: place for place, section in enumerate(SECTIONS)}
 
-Opened = Callable[[], BinaryIO]
+Opened = Callable[[], AbstractContextManager[BinaryIO]]
 """Opens the package at its beginning; called once a pass."""
 
 

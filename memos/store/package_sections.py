@@ -35,7 +35,8 @@ _NO_ENTITY_GONE = "NOT o.entity_id = ANY(:entities) AND NOT o.means_id = ANY(:en
 @dataclass(frozen=True, slots=True)
 class Section:
     """A table's part of a package. `columns` are those of its rows with their types; `mapped` says which of them hold
-    numbers, and of what. `read` yields the columns (the aliases `o` and `:gone`, the memories that may not leave)."""
+    numbers, and of what. `read` yields the columns, or one named `body` that holds the row as JSON; in it the table is `o`, and
+    `:gone` are the memories that may not leave."""
 
     name: str
     table: str
@@ -64,16 +65,6 @@ _REVISION = {
     "number": "integer", "branch_id": "integer", "parent": "integer", "merged_from": "integer", "kind": "text",
     "author": "uuid", "reason": "text", "created_at": "timestamptz", "added": "integer", "changed": "integer",
     "removed": "integer", "changes": "bytea", "hash": "bytea",
-}  # fmt: skip
-_VERSION = {
-    "id": "bigint", "branch_id": "integer", "memory_id": "uuid", "version": "integer", "from_revision": "integer",
-    "to_revision": "integer", "tombstone": "boolean", "state": "text", "kind": "text", "content_id": "bigint",
-    "dedup_key": "bytea", "external_id": "text", "session_id": "text", "ordinal": "integer", "role": "text",
-    "name": "text", "title": "text", "source": "text", "created_at": "timestamptz", "valid_from": "timestamptz",
-    "valid_to": "timestamptz", "expires_at": "timestamptz", "priority": "real", "sensitivity": "text", "trust": "real",
-    "origin": "text", "tags": "text[]", "metadata": "jsonb", "merged_into": "uuid", "action": "text",
-    "previous_id": "bigint", "state_before": "text", "fingerprint": "bytea", "salt": "bytea", "commitment": "bytea",
-    "recorded_at": "timestamptz", "erased_at": "timestamptz",
 }  # fmt: skip
 _SOURCE = {
     "memory_id": "uuid", "version": "integer", "source_memory_id": "uuid", "source_version": "integer", "relation": "text",
@@ -145,12 +136,12 @@ SECTIONS: Final = (
         f"ON true WHERE {_OF_CUBE} ORDER BY o.id",
     ),
     Section(
-        "version", "memory_versions", _VERSION,
-        "SELECT v.n AS id, b.n AS branch_id, c.n AS content_id, p.n AS previous_id, "
-        f"{_plain(_VERSION, but=['id', 'branch_id', 'content_id', 'previous_id'])} FROM memory_versions o "
-        f"JOIN {_VERSIONS} v ON v.id = o.id JOIN {_BRANCHES} b ON b.id = o.branch_id "
-        f"LEFT JOIN {_CONTENTS} c ON c.id = o.content_id LEFT JOIN {_VERSIONS} p "
-        f"ON p.id = o.previous_id WHERE {_OF_CUBE} ORDER BY o.id",
+        "version", "memory_versions", {},
+        # Every column there is, whatever migrations have added.
+        "SELECT o.memory_id, to_jsonb(o) - ARRAY['tenant_id', 'cube_id'] || jsonb_build_object('id', v.n, 'branch_id', b.n, "
+        f"'content_id', c.n, 'previous_id', p.n) AS body FROM memory_versions o JOIN {_VERSIONS} v ON v.id = o.id "
+        f"JOIN {_BRANCHES} b ON b.id = o.branch_id LEFT JOIN {_CONTENTS} c ON c.id = o.content_id "
+        f"LEFT JOIN {_VERSIONS} p ON p.id = o.previous_id WHERE {_OF_CUBE} ORDER BY o.id",
         {"branch_id": "branch", "content_id": "content", "id": "version", "previous_id": "version"},
     ),
     Section(

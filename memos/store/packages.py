@@ -19,6 +19,9 @@ from memos.store.version_rows import INSERT_CONTENTS
 WRITE_TIMEOUT_S: Final = 1_800
 """A large cube takes minutes to read or write whole; no other statement may."""
 
+NEWER_COLUMNS: Final[Mapping[str, Any]] = {}
+"""What columns of versions that older packages do not know are to hold, where null will not do."""
+
 
 # ---------------------------------------------------------------- reading
 
@@ -43,8 +46,9 @@ def rows(tx: Transaction, cube_id: UUID, section: Section, selection: Selection)
     }  # fmt: skip
     used = {name: value for name, value in parameters.items() if f":{name}" in section.read}
     owner = "r.memory_id" if section.name in {"content", "version"} else "CAST(NULL AS uuid)"
+    body = "to_jsonb(r)" if section.name != "version" else "r.body"
     for row in tx.stream(
-        f"SELECT {owner} AS owner, CAST(to_jsonb(r) AS text) AS body FROM ({section.read}) r", cube=cube_id, **used
+        f"SELECT {owner} AS owner, CAST({body} AS text) AS body FROM ({section.read}) r", cube=cube_id, **used
     ):
         yield row["owner"], row["body"]
 
@@ -140,12 +144,11 @@ class Import:
             for body in bodies:
                 self._branch(body)
             return
-        if section.name == "version":
-            self._ids["version"].extend(self._reserved("memory_versions", len(bodies)))
-        records = [self._mapped(section, body) for body in bodies]
         statement = section.insert()
         if section.name == "version":
+            self._ids["version"].extend(self._reserved("memory_versions", len(bodies)))
             statement = "SELECT memos_import_versions(CAST(:cube AS uuid), CAST(:records AS jsonb))"
+        records = [self._mapped(section, body) for body in bodies]
         bound = {"cube": self.cube_id} if ":cube" in statement else {}
         self.tx.run(statement, records=json.dumps(records), **bound)
 
@@ -201,6 +204,9 @@ class Import:
         )
 
     def _mapped(self, section: Section, body: Mapping[str, Any]) -> dict[str, Any]:
+        if section.name == "version":
+            owned = {"tenant_id": str(self.tx.tenant_id), "cube_id": str(self.cube_id)}
+            return self._numbered({**NEWER_COLUMNS, **body, **owned}, section.mapped)
         return self._numbered({name: body.get(name) for name in section.columns}, section.mapped)
 
     def _numbered(self, record: dict[str, Any], mapped: Mapping[str, str]) -> dict[str, Any]:

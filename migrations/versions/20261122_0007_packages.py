@@ -51,18 +51,6 @@ CREATE INDEX staged_vectors_content ON staged_vectors (tenant_id, content_id);
 """
 TENANT_TABLES = ("embedding_spaces", "staged_vectors")
 
-# Columns as a package's versions have them, with ids already those of this database.
-VERSION_COLUMNS = {
-    "id": "bigint", "branch_id": "integer", "memory_id": "uuid", "version": "integer", "from_revision": "integer",
-    "to_revision": "integer", "tombstone": "boolean", "state": "text", "kind": "text", "content_id": "bigint",
-    "dedup_key": "bytea", "external_id": "text", "session_id": "text", "ordinal": "integer", "role": "text",
-    "name": "text", "title": "text", "source": "text", "created_at": "timestamptz", "valid_from": "timestamptz",
-    "valid_to": "timestamptz", "expires_at": "timestamptz", "priority": "real", "sensitivity": "text", "trust": "real",
-    "origin": "text", "tags": "text[]", "metadata": "jsonb", "merged_into": "uuid", "action": "text",
-    "previous_id": "bigint", "state_before": "text", "fingerprint": "bytea", "salt": "bytea", "commitment": "bytea",
-    "recorded_at": "timestamptz", "erased_at": "timestamptz",
-}  # fmt: skip
-
 DOOR = """
 CREATE FUNCTION memos_import_versions(target uuid, records jsonb) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp AS $$
@@ -73,8 +61,9 @@ BEGIN
                    AND r.xmin = CAST(pg_current_xact_id() AS xid)) THEN
         RAISE check_violation USING CONSTRAINT = 'lifecycle', MESSAGE = 'only a history that begins here may be imported';
     END IF;
-    INSERT INTO memory_versions (tenant_id, cube_id, {names})
-    SELECT memos_tenant(), target, {values} FROM jsonb_to_recordset(records) AS r ({columns});
+    -- By the names of the columns, so that a later migration may add one.
+    INSERT INTO memory_versions
+    SELECT r.* FROM jsonb_populate_recordset(CAST(NULL AS memory_versions), records) AS r WHERE r.cube_id = target;
     GET DIAGNOSTICS written = ROW_COUNT;
     RETURN written;
 END $$;
@@ -96,26 +85,23 @@ def upgrade() -> None:
             "USING (tenant_id = (SELECT memos_tenant())) WITH CHECK (tenant_id = (SELECT memos_tenant()))"
         )
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO memos_app")
-    op.execute(
-        DOOR.format(
-            names=", ".join(VERSION_COLUMNS),
-            values=", ".join(f"r.{name}" for name in VERSION_COLUMNS),
-            columns=", ".join(f"{name} {kind}" for name, kind in VERSION_COLUMNS.items()),
-        )
-    )
+    op.execute(DOOR)
     op.execute(f"ALTER FUNCTION {SIGNATURE} OWNER TO memos_system")
     op.execute(f"REVOKE ALL ON FUNCTION {SIGNATURE} FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION {SIGNATURE} TO memos_app")
     # Row-level security binds the door like everybody: it reaches the calling tenant and no other.
     op.execute("GRANT SELECT ON revisions TO memos_system")
-    op.execute("GRANT INSERT ON memory_versions TO memos_system")
+    # Triggers of the versions run as whoever writes them, and may read versions and label texts.
+    op.execute("GRANT SELECT, INSERT ON memory_versions TO memos_system")
+    op.execute("GRANT SELECT, UPDATE ON contents TO memos_system")
     # Only inside the door is the current user memos_system, who cannot log in.
     op.execute(TRIGGER.format(condition="NEW.version > 1 AND current_user <> 'memos_system'"))
 
 
 def downgrade() -> None:
     op.execute(TRIGGER.format(condition="NEW.version > 1"))
-    op.execute("REVOKE INSERT ON memory_versions FROM memos_system")
+    op.execute("REVOKE SELECT, UPDATE ON contents FROM memos_system")
+    op.execute("REVOKE SELECT, INSERT ON memory_versions FROM memos_system")
     op.execute("REVOKE SELECT ON revisions FROM memos_system")
     op.execute(f"DROP FUNCTION {SIGNATURE}")
     for table in reversed(TENANT_TABLES):
