@@ -110,7 +110,7 @@ def _remembered(
     call: Call, cube: str, branch: str, items: list[tuple[int, remember.ItemIn]]
 ) -> dict[int, ImportResult]:
     prepared = remember.prepare_items(
-        call.app.embedder, cube, items=[item for _, item in items], branch=branch, now=call.now
+        call.embedder(cube), cube, items=[item for _, item in items], branch=branch, now=call.now
     )
     with call.writing() as tx:
         written = remember.write(tx, call.who, prepared, now=call.now, reason="import")

@@ -15,6 +15,7 @@ from memos.services.known_speakers import KnownSpeakers
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
 from memos.services.signing import keyring
+from memos.services.spaces import Spaces
 from memos.services.trace_buffer import TraceBuffer
 from memos.settings import Settings
 from memos.store.engine import Database
@@ -33,6 +34,7 @@ class App:
     traces: TraceBuffer
     recall: Recall
     nudger: Nudger
+    spaces: Spaces
 
     def close(self) -> None:
         self.recalls.stop()
@@ -65,6 +67,7 @@ def build_app(
     redis = Redis.from_url(settings.redis_url.get_secret_value()) if settings.redis_url else None
     embedder = embedder or embedder_of(settings)
     recalls, traces = RecallBuffer(database), TraceBuffer(database)
+    spaces = Spaces(database, embedder, lambda name: embedder_of(settings, name))
     return App(
         settings=settings,
         database=database,
@@ -72,14 +75,16 @@ def build_app(
         redis=redis,
         recalls=recalls,
         traces=traces,
-        recall=Recall(database, embedder, recalls, KnownSpeakers(), traces),
+        recall=Recall(database, embedder, recalls, KnownSpeakers(), traces, spaces),
         nudger=nudger,
+        spaces=spaces,
     )
 
 
-def embedder_of(settings: Settings) -> Embedder:
+def embedder_of(settings: Settings, name: str | None = None) -> Embedder:
+    """The configured embedder, or another one by its name."""
     cache_dir = settings.model_dir or data_dir(settings) / "models"
-    return build_embedder(settings.embedder, cache_dir=cache_dir, threads=settings.encoder_threads)
+    return build_embedder(name or settings.embedder, cache_dir=cache_dir, threads=settings.encoder_threads)
 
 
 def data_dir(settings: Settings) -> Path:

@@ -43,7 +43,7 @@ def add_messages(call: Caller, cube: CubeRef, body: MessagesIn) -> Response:
     """One request is one revision. A turn known already (same session and external id, or same session, speaker, time
     and text) is made stronger instead of being doubled."""
     prepared = remember.prepare_messages(
-        call.app.embedder,
+        call.embedder(cube),
         cube,
         session_id=body.session_id,
         messages=[remember.MessageIn(**dict(message)) for message in body.messages],
@@ -65,7 +65,7 @@ def add_messages(call: Caller, cube: CubeRef, body: MessagesIn) -> Response:
 def add_document(call: Caller, cube: CubeRef, body: DocumentIn) -> Response:
     """It is cut into passages. Sent again under its `external_id` with another text, it replaces the former one."""
     prepared = remember.prepare_document(
-        call.app.embedder,
+        call.embedder(cube),
         cube,
         text=body.text,
         title=body.title,
@@ -91,7 +91,7 @@ def add_document(call: Caller, cube: CubeRef, body: DocumentIn) -> Response:
 def add_memories(call: Caller, cube: CubeRef, body: MemoriesIn) -> Response:
     """One request is one revision. A memory known already (same external id, or same text) is made stronger."""
     prepared = remember.prepare_items(
-        call.app.embedder,
+        call.embedder(cube),
         cube,
         items=[remember.ItemIn(**dict(item)) for item in body.items],
         branch=body.branch,

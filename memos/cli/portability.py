@@ -1,4 +1,4 @@
-"""What can be typed to move memories: export, import, backup, restore. Each command reads its options and calls one function."""
+"""What can be typed to move memories: export, import, backup, restore, reembed. Each reads its options and calls a function."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def install(cli: typer.Typer) -> None:
     cli.command("import")(import_)
     cli.command("backup")(backup)
     cli.command("restore")(restore)
+    cli.command("reembed")(reembed)
 
 
 def export(
@@ -132,3 +133,22 @@ def restore(
     from memos.cli.restore import restore as run
 
     typer.echo(run(load_settings(data_dir), file))
+
+
+def reembed(
+    cube: Annotated[str | None, typer.Argument(help="The cube; all of the tenant's without one.")] = None,
+    model: Annotated[str | None, typer.Option(help="As in MEMOS_EMBEDDER. Without it: show the cube's spaces.")] = None,
+    activate: Annotated[bool, typer.Option("--activate", help="Change over once every text has a vector.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="Change back to the space that was active before.")] = False,
+    tenant: Tenant = "default",
+    data_dir: DataDir = None,
+) -> None:
+    """Move cubes to another embedding model while they are in use, and back."""
+    from memos.cli import reembed as run
+
+    settings = load_settings(data_dir)
+    if model is not None:
+        sys.exit(1 if run.reembed_cubes(settings, cube, model=model, activate=activate, tenant=tenant) else 0)
+    if cube is None:
+        raise Invalid("name a cube, or a model with --model")
+    typer.echo(run.change_back(settings, cube, tenant=tenant) if back else run.show(settings, cube, tenant=tenant))

@@ -26,6 +26,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from memos.encoders.embedder import Embedder
+from memos.services.spaces import Spaces
 from memos.settings import Settings
 from memos.store import jobs
 from memos.store.engine import Database, Transaction
@@ -47,6 +48,9 @@ class Parts(Protocol):
 
     @property
     def embedder(self) -> Embedder: ...
+
+    @property
+    def spaces(self) -> Spaces: ...
 
     @property
     def settings(self) -> Settings: ...

@@ -21,6 +21,7 @@ from memos.rules.understanding import understand
 from memos.services.known_speakers import KnownSpeakers
 from memos.services.looking import Looked, depth_of
 from memos.services.recall_buffer import RecallBuffer
+from memos.services.spaces import Spaces
 from memos.services.trace_buffer import TraceBuffer
 from memos.services.views import RouteView
 from memos.store import cubes, search
@@ -52,6 +53,7 @@ class Recall:
     counts: RecallBuffer
     speakers: KnownSpeakers
     traces: TraceBuffer
+    spaces: Spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def gather(
     plan = routing.plan(understood, asked.budget, _kinds(asked.granularity))
     scope = (who.tenant_id, tuple(references), asked.branch)
     text = query_text(asked.query, recall.speakers.known(scope, asked.query))
-    vector = recall.embedder.embed([text])[0]
+    vectors = recall.spaces.query(text, recall.spaces.expected(scope))
     with recall.database.transaction(who.tenant_id, read_only=True) as tx:
         features = understood.features
         views = [
@@ -122,10 +124,11 @@ def gather(
         for view, _ in views:
             who.reach(view.cube.id)
         named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
-        if (exact := query_text(asked.query, named)) != text:
-            vector = recall.embedder.embed([exact])[0]
+        spaces = {view.space for view, _ in views}
+        if (exact := query_text(asked.query, named)) != text or not spaces <= vectors.keys():
+            vectors = recall.spaces.query(exact, spaces)
         request = search.Request(
-            embedding=vector,
+            embedding=vectors[views[0][0].space],
             terms=features.terms,
             documents={},
             names=name_terms(named),
@@ -134,7 +137,7 @@ def gather(
             kinds=plan.granularities if plan.chosen else None,
             filter=tree,
         )
-        looked = Looked(tx, views, understood, plan, request)
+        looked = Looked(tx, views, understood, plan, request, vectors)
         looked.look()
         ranked = looked.ranked(max(asked.limit, routing.JUDGED))
         # Of the first look also after a second: the words found then raise scores, which proves nothing.
@@ -144,6 +147,7 @@ def gather(
             looked.look_again(ranked)
             ranked = looked.ranked(max(asked.limit, routing.JUDGED))
     recall.speakers.learn(scope, asked.query, named)
+    recall.spaces.learn(scope, spaces)
     scored = [Scored(*looked.rows[one.version_id], one) for one in ranked]
     scored = after_sources([(one, one.origin) for one in scored])[: asked.limit]
     return Gathered(

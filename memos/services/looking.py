@@ -11,6 +11,7 @@ from memos.rules.folding import Origin, folded, missing_sources
 from memos.rules.ranking import Candidate, Ranked, Statistics, asks, rank
 from memos.rules.routing import Plan
 from memos.rules.understanding import Understanding
+from memos.services.spaces import Vectors
 from memos.store import search
 from memos.store.cubes import Asked, View
 from memos.store.engine import Transaction
@@ -30,6 +31,7 @@ class Looked:
         understood: Understanding,
         plan: Plan,
         request: Request,
+        vectors: Vectors,
     ) -> None:
         self.rows: dict[int, tuple[Found, UUID]] = {}
         self.read = 0
@@ -37,6 +39,7 @@ class Looked:
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
         self._tx, self._views, self._understood, self._plan, self._request = tx, views, understood, plan, request
+        self._vectors = vectors
         self._corpora: list[Corpus] = []
         self._hidden: set[UUID] = set()
 
@@ -48,7 +51,7 @@ class Looked:
         """Fetch what the request asks for from every cube, replacing what was seen before."""
         self.rows, self._corpora = {}, []
         for view, about in self._views:
-            request = replace(self._request, documents=about.documents)
+            request = replace(self._request, documents=about.documents, embedding=self._vectors[view.space])
             found, corpus = search.candidates(self._tx, view, request)
             self._corpora.append(corpus)
             self.rows |= {row.version_id: (row, view.cube.id) for row in found}

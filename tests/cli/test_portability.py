@@ -95,6 +95,15 @@ def test_a_service_moves_house(root: Path, serve: Callable[..., Serving]) -> Non
     )
     assert "The package holds" in checked
 
+    assert "configured model, fake:64" in done("reembed", "house", "--data-dir", elsewhere.data_dir)
+    moved = done("reembed", "house", "--model", "fake:48", "--activate", "--data-dir", elsewhere.data_dir)
+    if "changed over" not in moved:  # a worker of the service was quicker than the console
+        assert "a worker has it" in moved
+        eventually(
+            lambda: "active   fake:48" in done("reembed", "house", "--data-dir", elsewhere.data_dir), "never moved"
+        )
+    assert elsewhere.call("POST", "/v1/cubes/house/search", ASKED)["items"][0]["content"] == "I live in Lisbon."
+
     assert "added" in done("import", lines, "--cube", "copy", "--data-dir", elsewhere.data_dir)
     store = root / "store.json"
     store.write_text(json.dumps([{"namespace": ["u"], "key": "k", "value": {"text": "Plays chess"}}, {"key": "x"}]))
