@@ -21,6 +21,7 @@ BENCHMARKS = {
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),
     "kv": ("benchmarks.kv_codecs", "KV codecs, time to first token, composition, policy"),
     "crash": ("benchmarks.crash", "kill -9 of everything under writers: nothing acknowledged is lost"),
+    "restore": ("benchmarks.restore", "export, wipe, import; backup, restore: the same answers and hashes"),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 
