@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Final, Self
+from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -117,9 +118,12 @@ class Sealer:
         return line
 
 
-def header(cube: Mapping[str, Any], model: Model, profile: Profile, exported_at: str, redacted: int) -> dict[str, Any]:
+def header(
+    tenant_id: UUID, cube: Mapping[str, Any], model: Model, profile: Profile, exported_at: str, redacted: int
+) -> dict[str, Any]:
     """The first line of a package."""
     return {
+        "tenant_id": str(tenant_id),
         "cube": dict(cube),
         "model": asdict(model),
         "profile": asdict(profile),

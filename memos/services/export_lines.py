@@ -30,7 +30,7 @@ def lines(database: Database, who: Principal, cube: str, branch: str = cubes.MAI
 def _lines(database: Database, who: Principal, cube: str, branch: str, at: At) -> Iterator[bytes]:
     with database.transaction(who.tenant_id, read_only=True) as tx:
         for version in memories.stream(tx, cubes.view(tx, cube, branch, at)):
-            if version.state in RECALLABLE:
+            if version.state in RECALLABLE and version.text is not None:
                 yield json.dumps(item(version), ensure_ascii=False).encode() + b"\n"
 
 

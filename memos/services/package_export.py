@@ -58,14 +58,20 @@ def _lines(
 ) -> Iterator[bytes]:
     with database.transaction(who.tenant_id, read_only=True) as tx:
         tx.run(f"SET LOCAL statement_timeout = '{packages.WRITE_TIMEOUT_S}s'")
+        packages.see_everything(tx)
         cube = packages.header(tx, cube_id)
         selection = _selection(tx, cube_id, profile, now)
         sealer = Sealer(
-            rules.header(cube, _model(tx, cube_id, embedder), profile, str(instant(now)), len(selection.gone))
+            rules.header(
+                who.tenant_id, cube, _model(tx, cube_id, embedder), profile, str(instant(now)), len(selection.gone)
+            )
         )
         yield sealer.first()
         gone, moment = set(selection.gone), str(instant(now))
+        there = packages.tables(tx)
         for section in SECTIONS:
+            if section.table not in there:
+                continue
             for owner, body in packages.rows(tx, cube_id, section, selection):
                 if owner is not None and owner in gone:
                     body = _emptied(section.name, json.loads(body), moment)  # noqa: PLW2901 - the same row, without content

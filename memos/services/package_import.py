@@ -198,10 +198,18 @@ def _written(tx: Transaction, who: Principal, plan: _Plan, cube_id: UUID, embedd
 def _rows(tx: Transaction, plan: _Plan, writing: Import) -> int:
     """Write every section; how many erasure marks were left out because another secret made them."""
     skipped = 0
+    there = packages.tables(tx)
+    at_home = plan.manifest.public == plan.keys.public and plan.manifest.header.get("tenant_id") == str(tx.tenant_id)
     ours = receipts.key_id(plan.keys.marks)
     with plan.opened() as file:
         reader = Reader(file)
         for name, rows in groupby(reader.rows(), key=lambda row: row.section):
+            section = BY_NAME[name]
+            if section.table not in there or (section.native and not at_home):
+                # Grants name keys and tenants: elsewhere they would let in strangers.
+                for _ in rows:
+                    continue
+                continue
             for batch in _batches(rows):
                 bodies = [row.body for row in batch]
                 if name == "content":
@@ -214,7 +222,7 @@ def _rows(tx: Transaction, plan: _Plan, writing: Import) -> int:
                 elif name == "receipt":
                     _require_receipts(tx, plan, bodies)
                 try:
-                    writing.write(BY_NAME[name], bodies)
+                    writing.write(section, bodies)
                 except LookupError:
                     raise BadPackage(f"a row near line {batch[0].number} names another one that is not there") from None
         if reader.manifest is None or reader.manifest.sha256 != plan.manifest.sha256:
