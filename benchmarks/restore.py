@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +59,7 @@ class State:
 
 def main(argv: Sequence[str]) -> int:
     made = parser("restore", __doc__)
-    made.add_argument("--memories", type=int, default=1_500, metavar="N")
+    made.add_argument("--memories", type=int, default=1_000, metavar="N")
     made.add_argument("--questions", type=int, default=100, metavar="N")
     arguments = made.parse_args(argv)
     report = Report("restore", settings=settings_of(arguments), out_dir=arguments.out)
@@ -73,6 +73,7 @@ def main(argv: Sequence[str]) -> int:
             for m in moves
         ],
     )  # fmt: skip
+    report.figures = {move.way: asdict(move) for move in moves}
     for name, faults in (
         ("questions answered otherwise", sum(m.asked - m.answers for m in moves)),
         ("revisions with another hash", sum(m.revisions - m.hashes for m in moves)),
