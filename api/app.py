@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 
 from api import problems
-from api.admin import keys, overview, tenants, traces
+from api.admin import keys, overview, spaces, tenants, traces
 from api.feeds import Feeds
 from api.metrics import Metrics
 from api.middleware import Envelope
@@ -26,6 +26,7 @@ from api.routes import (
     lifecycle,
     memories,
     operations,
+    packages,
     reading,
     versions,
     webhooks,
@@ -38,7 +39,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
-    events, webhooks, operations,
+    events, webhooks, packages, spaces, operations,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2

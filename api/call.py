@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from memos.encoders.embedder import Embedder
 from memos.rules.access import Principal
 from memos.services.remember import utc_now
 from memos.store import idempotency
@@ -80,6 +81,10 @@ class Call:
         """All of it or nothing; committed before the answer leaves."""
         with self.app.database.transaction(self.who.tenant_id) as tx:
             yield tx
+
+    def embedder(self, cube: str) -> Embedder:
+        """Of the space the cube's vectors live in."""
+        return self.app.spaces.of(self.who.tenant_id, cube)
 
     def earlier_answer(self) -> Response | None:
         """What this request was answered when it was sent before under the same key.

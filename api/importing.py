@@ -1,4 +1,5 @@
-"""Import: many lines, each its own little request, written together as far as they allow it.
+"""Import: many lines, each its own little request, written together as far as they allow it. What another system wrote down
+becomes lines first.
 
 Lines travel in batches: one embedding call and one revision each. When a batch is refused because of one of its lines, its
 lines are written one by one, so that only the bad one is lost. Once the database is out of reach the rest is answered
@@ -11,6 +12,7 @@ us while we wait for it.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -24,6 +26,8 @@ from api.call import Call
 from api.problems import invalid, translate
 from api.schemas.writing import ImportResult, ItemIn
 from memos.errors import Invalid, MemosError, Unavailable
+from memos.rules import importers
+from memos.rules.importers.foreign import Foreign
 from memos.services import remember
 
 BATCH = 100
@@ -31,25 +35,36 @@ BATCH = 100
 log = structlog.get_logger("memos.api")
 
 
+NATIVE = "items"
+"""The name of our own format: `ItemIn`, one a line."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of input: an item, or why it is none."""
+    """One line of input: an item, or why it is none. `skipped` says what it is where nothing was to be kept of it."""
 
     number: int
     item: remember.ItemIn | None
     error: MemosError | None = None
+    skipped: str | None = None
 
 
-def import_lines(call: Call, cube: str, branch: str, body: bytes) -> Iterator[bytes]:
-    """Result lines as NDJSON. What is wrong with the whole request raises here, before the first of them."""
+def import_lines(call: Call, cube: str, branch: str, body: bytes, system: str = NATIVE) -> Iterator[bytes]:
+    """Result lines as NDJSON. What is wrong with the whole request raises here, before the first of them.
+
+    `system` names whose format the body is in: `items` for ours, else one of `memos.rules.importers.READERS`.
+    """
     with call.writing() as tx:
         # Writing nothing: finds out whether this key may write to this branch.
         remember.write(tx, call.who, remember.Prepared(cube, branch, "import", [], []), now=call.now)
-    return _results(call, cube, branch, body)
+    if system == NATIVE:
+        lines = (_parsed(number, line) for number, line in enumerate(io.BytesIO(body), start=1))
+    else:
+        lines = (_mapped(number, foreign) for number, foreign in enumerate(importers.read(system, body), start=1))
+    return _results(call, cube, branch, lines)
 
 
-def _results(call: Call, cube: str, branch: str, body: bytes) -> Iterator[bytes]:
-    lines = (_parsed(number, line) for number, line in enumerate(io.BytesIO(body), start=1))
+def _results(call: Call, cube: str, branch: str, lines: Iterator[_Line]) -> Iterator[bytes]:
     while batch := list(islice(lines, BATCH)):
         try:
             results = _imported(call, cube, branch, batch)
@@ -57,7 +72,7 @@ def _results(call: Call, cube: str, branch: str, body: bytes) -> Iterator[bytes]
             kind = translate(error) or Unavailable("the database refused the batch")
             log.exception("import stopped", line=batch[0].number, code=kind.code)
             rest = chain(batch, lines)
-            yield from (_written([_refused(line.number, line.error or kind)]) for line in rest)
+            yield from (_written([_skipped(line) or _refused(line.number, line.error or kind)]) for line in rest)
             return
         yield _written(results)
 
@@ -71,7 +86,10 @@ def _imported(call: Call, cube: str, branch: str, batch: list[_Line]) -> list[Im
         if error.status >= 500:
             raise
         results = _one_by_one(call, cube, branch, good) if len(good) > 1 else {good[0][0]: _refused(good[0][0], error)}
-    return [results[line.number] if line.error is None else _refused(line.number, line.error) for line in batch]
+    return [
+        _skipped(line) or (results[line.number] if line.error is None else _refused(line.number, line.error))
+        for line in batch
+    ]
 
 
 def _one_by_one(
@@ -92,7 +110,7 @@ def _remembered(
     call: Call, cube: str, branch: str, items: list[tuple[int, remember.ItemIn]]
 ) -> dict[int, ImportResult]:
     prepared = remember.prepare_items(
-        call.app.embedder, cube, items=[item for _, item in items], branch=branch, now=call.now
+        call.embedder(cube), cube, items=[item for _, item in items], branch=branch, now=call.now
     )
     with call.writing() as tx:
         written = remember.write(tx, call.who, prepared, now=call.now, reason="import")
@@ -117,6 +135,29 @@ def _parsed(number: int, line: bytes) -> _Line:
         return _Line(number, None, invalid(faults))
     except Invalid as error:
         return _Line(number, None, error)
+
+
+def _mapped(number: int, foreign: Foreign) -> _Line:
+    """An item of another system, held to the same rules as one of ours."""
+    if foreign.item is None:
+        if foreign.skipped:
+            return _Line(number, None, skipped=f"{foreign.name}: {foreign.why}")
+        return _Line(number, None, Invalid(f"{foreign.name} {foreign.why}"))
+    try:
+        return _Line(number, remember.ItemIn(**dict(ItemIn.model_validate_json(json.dumps(foreign.item)))))
+    except ValidationError as error:
+        return _Line(number, None, _named(foreign, invalid(error.errors(include_url=False, include_input=False))))
+    except MemosError as error:
+        return _Line(number, None, _named(foreign, error))
+
+
+def _named(foreign: Foreign, error: MemosError) -> MemosError:
+    error.detail = f"{foreign.name}: {error.detail}"
+    return error
+
+
+def _skipped(line: _Line) -> ImportResult | None:
+    return None if line.skipped is None else ImportResult(line=line.number, status="skipped", detail=line.skipped)
 
 
 def _refused(number: int, error: MemosError) -> ImportResult:

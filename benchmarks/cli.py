@@ -26,6 +26,7 @@ BENCHMARKS = {
         "benchmarks.load",
         "a hundred users for minutes, with a rolling restart: errors, latency, memory over time",
     ),
+    "restore": ("benchmarks.restore", "export, wipe, import; backup, restore: the same answers and hashes"),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 

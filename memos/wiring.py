@@ -16,6 +16,7 @@ from memos.services.kv_tier import ActivationTier
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
 from memos.services.signing import keyring
+from memos.services.spaces import Spaces
 from memos.services.trace_buffer import TraceBuffer
 from memos.settings import Settings
 from memos.store.engine import Database
@@ -35,6 +36,7 @@ class App:
     recall: Recall
     nudger: Nudger
     kv: ActivationTier
+    spaces: Spaces
 
     def close(self) -> None:
         self.recalls.stop()
@@ -67,6 +69,7 @@ def build_app(
     redis = Redis.from_url(settings.redis_url.get_secret_value()) if settings.redis_url else None
     embedder = embedder or embedder_of(settings)
     recalls, traces = RecallBuffer(database), TraceBuffer(database)
+    spaces = Spaces(database, embedder, lambda name: embedder_of(settings, name))
     return App(
         settings=settings,
         database=database,
@@ -74,14 +77,16 @@ def build_app(
         redis=redis,
         recalls=recalls,
         traces=traces,
-        recall=Recall(database, embedder, recalls, KnownSpeakers(), traces),
+        recall=Recall(database, embedder, recalls, KnownSpeakers(), traces, spaces),
         nudger=nudger,
         kv=ActivationTier(settings, database, data_dir=data_dir(settings), model_dir=model_dir(settings)),
+        spaces=spaces,
     )
 
 
-def embedder_of(settings: Settings) -> Embedder:
-    return build_embedder(settings.embedder, cache_dir=model_dir(settings), threads=settings.encoder_threads)
+def embedder_of(settings: Settings, name: str | None = None) -> Embedder:
+    """The configured embedder, or another one by its name."""
+    return build_embedder(name or settings.embedder, cache_dir=model_dir(settings), threads=settings.encoder_threads)
 
 
 def model_dir(settings: Settings) -> Path:

@@ -60,7 +60,9 @@ def consolidate(call: Caller, cube: CubeRef, body: ConsolidateIn) -> Response:
     """Near-duplicates, episodes, profiles and procedures as one revision, which `rollback` undoes exactly."""
     if body.dry_run:
         app = call.app
-        preview = consolidation.preview(app.database, app.embedder, app.settings, call.who, cube, branch=body.branch)
+        preview = consolidation.preview(
+            app.database, call.embedder(cube), app.settings, call.who, cube, branch=body.branch
+        )
         return answer(ConsolidationPreviewOut, preview)
     with call.writing() as tx:
         job = consolidation.request(tx, call.who, cube, branch=body.branch)

@@ -106,7 +106,9 @@ def get_memory(
 def change_memory(call: Caller, cube: CubeRef, memory_id: MemoryId, body: MemoryChange) -> Response:
     """Writes a new version; the earlier ones stay readable."""
     app = call.app
-    prepared = revise.prepare_change(app.database, app.embedder, call.who, cube, memory_id, body.changes(), body.branch)
+    prepared = revise.prepare_change(
+        app.database, call.embedder(cube), call.who, cube, memory_id, body.changes(), body.branch
+    )
     with call.writing() as tx:
         changed = revise.change(tx, call.who, prepared, now=call.now, reason=body.reason, if_match=call.if_match)
         return call.keep(tx, 200, MemoryOut, changed, etag=changed.version)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from api.call import Call
@@ -14,6 +17,11 @@ from memos.services import remember
 from memos.services.remember import Prepared
 
 routes = Routes("Writing")
+
+Format = Annotated[
+    Literal["items", "mem0", "letta", "langgraph"],
+    Query(alias="format", description="Whose format the body is in; `items` is ours."),
+]
 
 
 class Ndjson(StreamingResponse):
@@ -35,7 +43,7 @@ def add_messages(call: Caller, cube: CubeRef, body: MessagesIn) -> Response:
     """One request is one revision. A turn known already (same session and external id, or same session, speaker, time
     and text) is made stronger instead of being doubled."""
     prepared = remember.prepare_messages(
-        call.app.embedder,
+        call.embedder(cube),
         cube,
         session_id=body.session_id,
         messages=[remember.MessageIn(**dict(message)) for message in body.messages],
@@ -57,7 +65,7 @@ def add_messages(call: Caller, cube: CubeRef, body: MessagesIn) -> Response:
 def add_document(call: Caller, cube: CubeRef, body: DocumentIn) -> Response:
     """It is cut into passages. Sent again under its `external_id` with another text, it replaces the former one."""
     prepared = remember.prepare_document(
-        call.app.embedder,
+        call.embedder(cube),
         cube,
         text=body.text,
         title=body.title,
@@ -83,7 +91,7 @@ def add_document(call: Caller, cube: CubeRef, body: DocumentIn) -> Response:
 def add_memories(call: Caller, cube: CubeRef, body: MemoriesIn) -> Response:
     """One request is one revision. A memory known already (same external id, or same text) is made stronger."""
     prepared = remember.prepare_items(
-        call.app.embedder,
+        call.embedder(cube),
         cube,
         items=[remember.ItemIn(**dict(item)) for item in body.items],
         branch=body.branch,
@@ -126,10 +134,15 @@ def add_memories(call: Caller, cube: CubeRef, body: MemoriesIn) -> Response:
         }
     },
 )
-def import_memories(call: Caller, cube: CubeRef, body: RawBody, branch: BranchQuery = "main") -> Response:
+def import_memories(
+    call: Caller, cube: CubeRef, body: RawBody, branch: BranchQuery = "main", system: Format = "items"
+) -> Response:
     """Each line is an item as in `POST .../memories` and gets one result line (`ImportResult`), in order. Nothing of a
-    bad line is kept; every other line is. An `Idempotency-Key` is not needed: what was imported before is `repeated`."""
-    return Ndjson(import_lines(call, cube, branch, body))
+    bad line is kept; every other line is. An `Idempotency-Key` is not needed: what was imported before is `repeated`.
+
+    With another `format` the body is a file of that system: what mem0's `get_all` or export returns, a Letta agent file, or
+    items of a LangGraph store, as one JSON document or one a line. What is no memory there is `skipped`, by name."""
+    return Ndjson(import_lines(call, cube, branch, body, system))
 
 
 def _write(call: Call, prepared: Prepared, reason: str) -> Response:

@@ -101,9 +101,19 @@ class ItemIn(Input):
     sensitivity: Sensitivity = Sensitivity.NORMAL
     tags: Tags = Field(default_factory=list)
     metadata: JsonObject = Field(default_factory=dict)
+    expires_at: Time | None = None
+    """When it expires, where `ttl_s` does not say it."""
+    role: Speaker | None = None
+    name: Speaker | None = None
+    """Who said it; for turns."""
+    title: Title | None = None
+    source: SourceName | None = None
+    """Where it stands; for passages."""
 
     @model_validator(mode="after")
     def _valid_for_a_while(self) -> Self:
+        if self.ttl_s is not None and self.expires_at is not None:
+            raise ValueError("give ttl_s or expires_at, not both")
         if self.valid_from and self.valid_to and self.valid_to <= self.valid_from:
             raise ValueError("valid_to must lie after valid_from")
         return self
@@ -163,8 +173,8 @@ class ImportResult(Output):
     )
 
     line: int
-    """Counted from 1."""
-    status: Literal["ok", "error"]
+    """Counted from 1; of a file of another system, the number of the item in it."""
+    status: Literal["ok", "error", "skipped"]
     id: UUID | None = None
     version: int | None = None
     outcome: Literal["added", "changed", "repeated"] | None = None

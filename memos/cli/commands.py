@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from memos.cli import portability
 from memos.cli.load import load_settings
 from memos.errors import Misconfigured
 
@@ -21,6 +22,7 @@ cli = typer.Typer(
 )
 keys = typer.Typer(help="API keys, made and revoked at the console, directly in the database.", no_args_is_help=True)
 cli.add_typer(keys, name="keys")
+portability.install(cli)
 
 DataDir = Annotated[
     Path | None,

@@ -92,12 +92,13 @@ def _console(settings: Settings) -> Iterator[tuple[Database, Principal]]:
     with reachable(settings) as named:
         database = Database(login_url(named), named.model_copy(update={"pool_size": 2}), application_name="memos-keys")
         try:
-            yield database, _operator(database)
+            yield database, operator(database)
         finally:
             database.close()
 
 
-def _operator(database: Database) -> Principal:
+def operator(database: Database) -> Principal:
+    """Whom the console acts as: the operating tenant, with every scope."""
     for tenant_id in jobs.tenant_ids(database):
         with database.transaction(tenant_id, read_only=True) as tx:
             tenant = tenants.find(tx, str(tenant_id))

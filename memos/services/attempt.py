@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from memos.encoders.embedder import Embedder
 from memos.services import stopping
 from memos.services.kv_tier import ActivationTier
+from memos.services.spaces import Spaces
 from memos.settings import Settings
 from memos.store import events, jobs
 from memos.store.engine import Database, Transaction
@@ -49,6 +50,9 @@ class Parts(Protocol):
 
     @property
     def embedder(self) -> Embedder: ...
+
+    @property
+    def spaces(self) -> Spaces: ...
 
     @property
     def settings(self) -> Settings: ...

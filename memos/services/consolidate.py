@@ -94,7 +94,8 @@ def consolidate(attempt: Attempt) -> Outcome:
         except NotFound:
             return Outcome({"skipped": "the branch is gone"})
     parts = attempt.parts
-    work = Run(attempt.reading, view, parts.embedder, parts.settings, attempt.report).compute()
+    embedder = parts.spaces.of(attempt.tenant_id, str(view.cube.id))
+    work = Run(attempt.reading, view, embedder, parts.settings, attempt.report).compute()
     with attempt.saving() as tx:
         writer = RevisionWriter(tx, str(view.cube.id), name, now=utc_now())
         made = _plan(tx, writer.view, work)

@@ -52,6 +52,12 @@ def examine(database: Database, *, repair: bool) -> Iterator[Finding]:
             yield ok(check, detail)
 
 
+def examine_history(tx: Transaction, cube: Cube) -> Iterator[Finding]:
+    """What is wrong with the chain and the states of one cube; nothing when all of it holds."""
+    yield from _chain(tx, cube, _Counts())
+    yield from _states(tx, cube, _Counts())
+
+
 def _tenant(database: Database, tenant_id: UUID, seen: _Counts, *, repair: bool) -> Iterator[Finding]:
     with database.transaction(tenant_id, read_only=True) as tx:
         acts, wrong = audit.verify(tx)

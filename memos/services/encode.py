@@ -23,6 +23,7 @@ def encode(embedder: Embedder, drafts: Sequence[Draft]) -> list[Encoded]:
             embedding=vector,
             terms=lexical.frequencies(_worded(draft)),
             tokens=embedder.count_tokens(draft.text),
+            space=embedder.fingerprint,
         )
         for draft, vector in zip(drafts, vectors, strict=True)
     ]

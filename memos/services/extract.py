@@ -137,7 +137,7 @@ def extract(attempt: Attempt) -> Outcome:
             if not versions:
                 break
             reads = reader.read(texts)
-            encoded = encode_facts(attempt.parts.embedder, reads)
+            encoded = encode_facts(attempt.parts.spaces.of(attempt.tenant_id, str(attempt.job.cube_id)), reads)
             place = Place(versions[-1].from_revision, versions[-1].id)
             try:
                 kept = _keep(attempt, cube, branch, reader.name, reads, encoded, place, again=again)

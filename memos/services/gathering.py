@@ -22,6 +22,7 @@ from memos.rules.understanding import understand
 from memos.services.known_speakers import KnownSpeakers
 from memos.services.looking import Looked, depth_of
 from memos.services.recall_buffer import RecallBuffer
+from memos.services.spaces import Spaces
 from memos.services.trace_buffer import TraceBuffer
 from memos.services.views import RouteView
 from memos.store import cubes, found, search
@@ -53,6 +54,7 @@ class Recall:
     counts: RecallBuffer
     speakers: KnownSpeakers
     traces: TraceBuffer
+    spaces: Spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def gather(
     guessed = recall.speakers.known(scope, asked.query)
     text = query_text(asked.query, guessed)
     with stage("embed"):
-        vector = recall.embedder.embed([text])[0]
+        vectors = recall.spaces.query(text, recall.spaces.expected(scope))
     with recall.database.transaction(who.tenant_id, read_only=True) as tx:
         features = understood.features
         views = [
@@ -126,11 +128,13 @@ def gather(
         for view, _ in views:
             who.reach(view.cube.id)
         named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
-        if named != guessed and (exact := query_text(asked.query, named)) != text:
+        spaces = {view.space for view, _ in views}
+        exact = text if named == guessed else query_text(asked.query, named)
+        if exact != text or not spaces <= vectors.keys():
             with stage("embed"):
-                vector = recall.embedder.embed([exact])[0]
+                vectors = recall.spaces.query(exact, spaces)
         request = search.Request(
-            embedding=vector,
+            embedding=vectors[views[0][0].space],
             terms=features.terms,
             documents={},
             names=name_terms(named),
@@ -142,7 +146,7 @@ def gather(
             named=named,
             role=features.asked_role,
         )
-        looked = Looked(tx, views, understood, plan, request, named)
+        looked = Looked(tx, views, understood, plan, request, named, vectors)
         with stage("candidates"):
             looked.look()
         with stage("rank"):
@@ -157,6 +161,7 @@ def gather(
         scored = _spelled(tx, looked, ranking, asked.limit)
     if named != guessed:
         recall.speakers.learn(scope, asked.query, named)
+    recall.spaces.learn(scope, spaces)
     return Gathered(
         scored=scored,
         views=[view for view, _ in views],

@@ -11,6 +11,7 @@ from memos.rules.pool import Pool, joined
 from memos.rules.ranking import Ranking, Statistics, order
 from memos.rules.routing import Plan
 from memos.rules.understanding import Understanding
+from memos.services.spaces import Vectors
 from memos.store import search
 from memos.store.cubes import Asked, View
 from memos.store.engine import Transaction
@@ -28,12 +29,13 @@ class Looked:
         plan: Plan,
         request: Request,
         named: Collection[str],
+        vectors: Vectors,
     ) -> None:
         self.read = 0
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
         self._tx, self._views, self._understood, self._plan, self._request = tx, views, understood, plan, request
-        self._named = named
+        self._named, self._vectors = named, vectors
         self._pools: list[Pool] = []
         self._corpora: list[Corpus] = []
 
@@ -49,7 +51,8 @@ class Looked:
         """Fetch what the request asks for from every cube, replacing what was seen before."""
         self._pools, self._corpora = [], []
         for view, about in self._views:
-            pool, corpus = search.candidates(self._tx, view, replace(self._request, documents=about.documents))
+            request = replace(self._request, documents=about.documents, embedding=self._vectors[view.space])
+            pool, corpus = search.candidates(self._tx, view, request)
             self._pools.append(pool)
             self._corpora.append(corpus)
             self.read += len(pool)

@@ -51,6 +51,11 @@ class ItemIn:
     sensitivity: str = Sensitivity.NORMAL
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    role: str | None = None
+    name: str | None = None
+    title: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +138,13 @@ def prepare_items(embedder: Embedder, cube: str, *, items: Sequence[ItemIn], bra
                 created_at=i.created_at or now,
                 external_id=i.external_id,
                 session_id=i.session_id,
+                role=i.role,
+                name=i.name,
+                title=i.title,
+                source=i.source,
                 valid_from=i.valid_from,
                 valid_to=i.valid_to,
-                expires_at=None if i.ttl_s is None else now + timedelta(seconds=i.ttl_s),
+                expires_at=i.expires_at if i.ttl_s is None else now + timedelta(seconds=i.ttl_s),
                 priority=i.priority,
                 sensitivity=i.sensitivity,
                 tags=tuple(dict.fromkeys(i.tags)),

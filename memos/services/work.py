@@ -34,6 +34,7 @@ from memos.services import (
     kv_promote,
     kv_verify,
     promote,
+    reembed,
     relating,
 )
 from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
@@ -57,6 +58,7 @@ HANDLERS: Mapping[str, Handler] = {
     "kv.verify": kv_verify.verify,
     "promote": promote.promote,
     "relate": relating.relate,
+    "reembed": reembed.reembed,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
 

@@ -48,12 +48,14 @@ class Branch:
 @dataclass(frozen=True, slots=True)
 class View:
     """What can be seen of a cube: a branch as of a revision. `lineage` lists (branch id, last revision seen of it),
-    own branch first; a version on an earlier entry hides the same memory on a later one."""
+    own branch first; a version on an earlier entry hides the same memory on a later one. `space` is (fingerprint, model) of
+    the vectors, None while they are the configured model's."""
 
     cube: Cube
     branch: Branch
     at: int
     lineage: tuple[tuple[int, int], ...]
+    space: tuple[str, str] | None = None
 
     @property
     def present(self) -> bool:
@@ -132,8 +134,9 @@ def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dic
 # Children before parents, so that no foreign key is ever in the way.
 _OF_BRANCHES = ("heads", "postings", "terms", "speakers", "cursors")
 _OF_CUBE = (
-    "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "memory_versions",
-    "contents", "memories", "revision_tags", "revisions", "transitions", "decisions", "erasure_marks",
+    "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "staged_vectors",
+    "embedding_spaces", "memory_versions", "contents", "memories", "revision_tags", "revisions", "transitions", "decisions",
+    "erasure_marks",
 )  # fmt: skip
 
 
@@ -228,6 +231,8 @@ line AS (
     FROM line l JOIN branches p ON p.tenant_id = :tenant AND p.id = l.base_branch_id)
 SELECT target.*, (:how = 'tag' AND NOT EXISTS (SELECT 1 FROM revision_tags t WHERE t.tenant_id = :tenant
            AND t.cube_id = target.cube_id AND t.name = :tag)) AS tag_missing,
+       (SELECT ARRAY[e.fingerprint, e.model] FROM embedding_spaces e WHERE e.tenant_id = :tenant
+           AND e.cube_id = target.cube_id AND e.state = 'active') AS space,
        (SELECT array_agg(id ORDER BY depth) FROM line) AS branch_ids,
        (SELECT array_agg(cap ORDER BY depth) FROM line) AS caps,
        (SELECT jsonb_object_agg(s.term, s.documents) FROM (SELECT term, sum(documents) AS documents FROM terms
@@ -296,7 +301,8 @@ def view_for_query(
     found = Branch(**{name: row[name] for name in Branch.__dataclass_fields__})
     lineage = tuple(zip(row["branch_ids"], row["caps"], strict=True))
     asked = Asked(row["documents"] or {}, tuple(row["speakers"] or ()))
-    return View(cube, found, row["at"], lineage), asked
+    space = None if row["space"] is None else (row["space"][0], row["space"][1])
+    return View(cube, found, row["at"], lineage, space), asked
 
 
 def lineage_of(tx: Transaction, branch: Branch, at: int) -> tuple[tuple[int, int], ...]:

@@ -106,8 +106,9 @@ class Transaction:
 
     def stream(self, sql: str, **parameters: object) -> Iterator[RowMapping]:
         """Rows through a server-side cursor, for answers too large to hold."""
-        with self.connection.execution_options(yield_per=STREAM_ROWS).execute(
-            _statement(sql), self._bound(parameters)
+        # For this statement alone: on the connection the option would stay, and no later statement could write.
+        with self.connection.execute(
+            _statement(sql), self._bound(parameters), execution_options={"yield_per": STREAM_ROWS}
         ) as result:
             yield from result.mappings()
 

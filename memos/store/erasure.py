@@ -170,7 +170,7 @@ def same_text(tx: Transaction, cube_id: UUID, taken: Collection[UUID]) -> list[U
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
-def _names(column: str) -> str:
+def names_memory(column: str) -> str:
     """SQL: whether a JSON column names one of the memories."""
     found = f"regexp_matches(CAST({column} AS text), '{_UUID}', 'g') AS m"
     return f"EXISTS (SELECT 1 FROM {found} WHERE CAST(m[1] AS uuid) = ANY(:ids))"
@@ -195,7 +195,8 @@ WIPES: Final[Mapping[str, str]] = {
     "AND i.means_id = e.id))",
     "usage": "DELETE FROM usage WHERE tenant_id = :tenant AND cube_id = :cube AND memory_id = ANY(:ids)",
     "decisions": "DELETE FROM decisions WHERE tenant_id = :tenant AND cube_id = :cube "
-    f"AND (memory_id = ANY(:ids) OR {_names('inputs')})",
+    f"AND (memory_id = ANY(:ids) OR {names_memory('inputs')})",
+    "staged_vectors": "DELETE FROM staged_vectors WHERE tenant_id = :tenant AND content_id = ANY(:contents)",
     "heads": "DELETE FROM heads WHERE tenant_id = :tenant AND branch_id IN (SELECT id FROM branches WHERE tenant_id = :tenant "
     "AND cube_id = :cube) AND memory_id = ANY(:ids)",
     "contents": "UPDATE contents SET text = NULL, sha256 = NULL, embedding = NULL, terms = '{}', counts = '{}', length = 0, "
@@ -210,10 +211,10 @@ WIPES: Final[Mapping[str, str]] = {
     "traces": "DELETE FROM traces WHERE tenant_id = :tenant AND memory_ids && CAST(:ids AS uuid[])",
     # The keys stay, or a client that repeats its write would bring everything back; the answers go.
     "idempotency": "UPDATE idempotency SET status = 410, headers = CAST(:gone_headers AS jsonb), body = CAST(:gone AS jsonb) "
-    f"WHERE tenant_id = :tenant AND status <> 410 AND {_names('body')}",
+    f"WHERE tenant_id = :tenant AND status <> 410 AND {names_memory('body')}",
     "jobs": "UPDATE jobs SET result = NULL, progress = NULL, payload = CASE WHEN state IN ('succeeded', 'cancelled') "
     "OR id = :job THEN '{}' ELSE payload END WHERE tenant_id = :tenant AND cube_id = :cube "
-    f"AND ({_names('payload')} OR {_names('result')} OR {_names('progress')})",
+    f"AND ({names_memory('payload')} OR {names_memory('result')} OR {names_memory('progress')})",
     **kv_taint.WIPES,
 }
 GONE: Final = {
@@ -229,7 +230,7 @@ def wipe(tx: Transaction, cube_id: UUID, memory_ids: Collection[UUID], job_id: U
     """Take everything of these memories; rows touched by table. The caller has removed them from every branch before."""
     ids = list(memory_ids)
     contents = [text.id for text in texts(tx, cube_id, ids)]
-    named = _named_only_by(tx, cube_id, contents)
+    named = named_only_by(tx, cube_id, contents)
     parameters: dict[str, object] = {
         "cube": cube_id, "ids": ids, "contents": contents, "entities": named, "job": job_id, "now": now,
         "gone": json.dumps(GONE), "gone_headers": json.dumps({"Content-Type": "application/problem+json"}),
@@ -245,7 +246,7 @@ def wipe(tx: Transaction, cube_id: UUID, memory_ids: Collection[UUID], job_id: U
     return touched
 
 
-def _named_only_by(tx: Transaction, cube_id: UUID, contents: list[int]) -> list[UUID]:
+def named_only_by(tx: Transaction, cube_id: UUID, contents: list[int]) -> list[UUID]:
     """Entities that no other text mentions or makes a statement about."""
     rows = tx.rows(
         "SELECT e.id FROM entities e WHERE e.tenant_id = :tenant AND e.cube_id = :cube AND e.id IN ("
@@ -275,7 +276,7 @@ def leftovers(
         "(SELECT count(*) FROM mentions WHERE tenant_id = :tenant AND content_id = ANY(:contents)) + "
         "(SELECT count(*) FROM claims WHERE tenant_id = :tenant AND content_id = ANY(:contents)) AS graph, "
         "(SELECT count(*) FROM usage WHERE tenant_id = :tenant AND cube_id = :cube AND memory_id = ANY(:ids)) AS usage, "
-        f"(SELECT count(*) FROM idempotency WHERE tenant_id = :tenant AND {_names('body')}) AS replies",
+        f"(SELECT count(*) FROM idempotency WHERE tenant_id = :tenant AND {names_memory('body')}) AS replies",
         cube=cube_id,
         ids=list(memory_ids),
         contents=list(contents),

@@ -29,7 +29,7 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, events, marks, memories, present, provenance, revisions
+from memos.store import cubes, events, marks, memories, present, provenance, revisions, spaces
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
@@ -41,11 +41,13 @@ TOMBSTONE = "tombstone"
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What is computed from a text outside the transaction. The vector is float32 of the embedder's width."""
+    """What is computed from a text outside the transaction. The vector is float32 of the embedder's width; `space` is the
+    embedder's fingerprint."""
 
     embedding: np.ndarray
     terms: dict[str, int]
     tokens: int
+    space: str = ""
 
 
 @dataclass(slots=True)
@@ -259,6 +261,7 @@ class RevisionWriter:
         if not changes:
             return
         marks.refuse(self.tx, self.cube, [c.draft.text for c in changes if c.draft])
+        self._refuse_other_space([c.encoded for c in changes if c.encoded])
         rows = []
         for change, content_id in zip(changes, self._sequence("contents", len(changes)), strict=True):
             change.content_id = content_id
@@ -280,6 +283,12 @@ class RevisionWriter:
                 }
             )
         self.tx.run_many(INSERT_CONTENTS, rows)
+
+    def _refuse_other_space(self, encoded: Sequence[Encoded]) -> None:
+        """Vectors of two models must never stand side by side, and the cube may have moved since these were made."""
+        there = spaces.fingerprint_of(self.tx, self.cube.id)
+        if there is not None and any(one.space != there for one in encoded):
+            raise spaces.SpaceChanged("the cube has just changed its embedding model; send the same again")
 
     def _close(self, changes: Sequence[_Change], number: int) -> list[Closed]:
         ending = {c.before.id: (c.memory_id, c.before.version) for c in changes if c.before and self._owns(c.before)}

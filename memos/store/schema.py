@@ -64,6 +64,15 @@ def migrate(owner_url: str, dimensions: int, login_url: str | None = None) -> No
             connection.commit()
 
 
+def prepare_roles(owner_url: str, login_url: str | None = None) -> None:
+    """The roles and the extension that a restored schema expects to find. Raises `Misconfigured` as `migrate` does."""
+    with owner_connection(owner_url) as connection:
+        check_server(connection)
+        _ensure_roles(connection, driver_url(login_url) if login_url else app_url(owner_url))
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+        connection.commit()
+
+
 def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))

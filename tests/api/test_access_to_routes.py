@@ -26,6 +26,7 @@ OWN_GROUND = {
     "create_key",
     "create_webhook",
     "get_overview",
+    "import_cube",
     "kv_stats",
     "receipt_keys",
 }
@@ -64,6 +65,7 @@ def operations(api: FastAPI, client: TestClient, app: App, owner: Principal) -> 
         "entity_id": _entity(client, app, owner),
         "trace_id": _trace(client, app),
         **_webhook(client),
+        "space_id": _space(client),
     }
     known |= _cache(client, app, owner)
     known["center"] = known["entity_id"]
@@ -125,6 +127,13 @@ def _trace(client: TestClient, app: App) -> str:
     found = client.post("/v1/cubes/travel-agent/search", json={"query": "Where does Ana live?"}).json()
     app.recall.traces.flush()
     return str(found["trace_id"])
+
+
+def _space(client: TestClient) -> str:
+    """The id of an embedding space on its way in."""
+    path = "/admin/v1/cubes/travel-agent/spaces"
+    assert client.post(path, json={"model": "fake:32"}).status_code == 202
+    return str(next(s for s in client.get(path).json()["items"] if s["state"] == "filling")["id"])
 
 
 def test_without_a_key_401(operations: list[Operation], stranger: TestClient) -> None:

@@ -113,17 +113,17 @@ def serve(root: Path) -> Iterator[Callable[..., Serving]]:
     """Start `memos serve` on `root/data`; whatever is left of it is ended."""
     started: list[Serving] = []
 
-    def start(**environment: str) -> Serving:
+    def start(folder: str = "data", **environment: str) -> Serving:
         out = root / f"serve-{time.monotonic_ns()}.out"
         with out.open("wb") as stdout, out.with_suffix(".err").open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "memos.cli", "serve", "--port", "0", "--data-dir", str(root / "data")],
+                [sys.executable, "-m", "memos.cli", "serve", "--port", "0", "--data-dir", str(root / folder)],
                 env=CLEAN | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
             )
-        started.append(Serving(root / "data", process, out))
+        started.append(Serving(root / folder, process, out))
         return started[-1]
 
     yield start
@@ -131,4 +131,5 @@ def serve(root: Path) -> Iterator[Callable[..., Serving]]:
         if serving.process.poll() is None:
             serving.process.kill()
         serving.process.wait()
-    eventually(lambda: not processes_of(root / "data"), "something outlived memos serve")
+    for folder in {serving.data_dir for serving in started}:
+        eventually(lambda folder=folder: not processes_of(folder), "something outlived memos serve")

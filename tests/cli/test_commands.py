@@ -10,7 +10,23 @@ from tests.cli.conftest import memos
 
 def test_help_names_every_command() -> None:
     said = memos("--help").stdout
-    for name in ("serve", "api", "worker", "beat", "migrate", "keys", "eval", "doctor", "demo", "version"):
+    for name in (
+        "serve",
+        "api",
+        "worker",
+        "beat",
+        "migrate",
+        "keys",
+        "eval",
+        "doctor",
+        "demo",
+        "version",
+        "export",
+        "import",
+        "backup",
+        "restore",
+        "reembed",
+    ):
         assert name in said
 
 

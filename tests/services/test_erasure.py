@@ -321,9 +321,9 @@ def test_a_probe_that_finds_something_undoes_everything(
 def test_every_table_is_either_emptied_or_holds_no_content(owner_url: str) -> None:
     """A new table must be thought about: here, or in `erasure.WIPES`."""
     without_content = {
-        "alembic_version", "api_keys", "audit", "audit_heads", "branches", "cubes", "cursors", "deliveries", "erasure_marks",
-        "event_heads", "events", "kv_budgets", "kv_deks", "kv_models", "kv_outcomes", "lifecycle_edges", "receipts",
-        "revision_tags", "revisions", "tenants", "transitions", "webhooks",
+        "alembic_version", "api_keys", "audit", "audit_heads", "branches", "cubes", "cursors", "deliveries",
+        "embedding_spaces", "erasure_marks", "event_heads", "events", "kv_budgets", "kv_deks", "kv_models", "kv_outcomes",
+        "lifecycle_edges", "receipts", "revision_tags", "revisions", "tenants", "transitions", "webhooks",
     }  # fmt: skip
     by_the_revision = {"postings", "terms", "speakers"}
     url = make_url(owner_url).set(drivername="postgresql").render_as_string(hide_password=False)
