@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 
 from api import problems
-from api.admin import keys, overview, tenants, traces
+from api.admin import audit_export, holds, keys, overview, quarantine, quotas, tenants, traces
 from api.metrics import Metrics
 from api.middleware import Envelope
 from api.readiness import Probe
@@ -18,6 +18,7 @@ from api.routes import (
     branches,
     cubes,
     derived,
+    grants,
     graph,
     jobs,
     lifecycle,
@@ -34,7 +35,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
-    operations,
+    operations, grants, quarantine, holds, quotas, audit_export,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
@@ -75,7 +76,9 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     await anyio.to_thread.run_sync(app.embedder.embed, ["ready"])
     app.recalls.start()
     app.traces.start()
+    app.reads.start()
     log.info("serving", routes=len(api.routes))
     yield
     await anyio.to_thread.run_sync(app.recalls.stop)
     await anyio.to_thread.run_sync(app.traces.stop)
+    await anyio.to_thread.run_sync(app.reads.stop)
