@@ -21,15 +21,15 @@ LONG_HALF_LIFE: Final = timedelta(days=30)
 RECENT_HALF_LIFE: Final = timedelta(hours=6)
 MOST_EVIDENCE: Final = 200.0
 """More praise than this would make a source immune to what it does next."""
-CLEAN: Final = 0.1
+CLEAN: Final = 0.2
 SUSPICIOUS: Final = 1.0
 RELEASED: Final = 1.0
 REJECTED: Final = 3.0
 
 FALL: Final = 0.3
 """How far the recent mean must lie below the long one to be an anomaly."""
-MIN_RECENT: Final = 2.5
-"""Recent evidence against a source below which nothing is concluded: two suspicious writes are not enough, three are."""
+MIN_RECENT: Final = 3.5
+"""Recent evidence against a source below which nothing is concluded: three suspicious writes are not enough, four are."""
 DISTRUSTED_BELOW: Final = 0.4
 
 

@@ -17,10 +17,10 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid_utils
 
-from memos.errors import Frozen, Invalid, MemosError, NotFound
+from memos.errors import Forbidden, Frozen, Invalid, MemosError, NotFound
 from memos.rules import filters
 from memos.rules import receipts as rules
-from memos.rules.access import Principal, Scope
+from memos.rules.access import TOP_CLEARANCE, Principal, Scope
 from memos.rules.header import instant
 from memos.services import holds, probes, signing
 from memos.services.attempt import Attempt, Outcome
@@ -87,6 +87,7 @@ def preview(tx: Transaction, who: Principal, cube: str, wanted: Wanted) -> Erasu
     who.require(Scope.ERASE)
     view = cubes.view(tx, cube, wanted.branch)
     who.reach(view.cube.id)
+    _require_clearance(tx)
     asked = _asked(tx, view, wanted)
     reached = erasure.closure(tx, view.cube.id, asked)
     return ErasurePreview(
@@ -105,6 +106,7 @@ def request(tx: Transaction, who: Principal, cube: str, wanted: Wanted, *, now: 
     who.require(Scope.ERASE)
     view = cubes.view(tx, cube, wanted.branch)
     who.reach(view.cube.id)
+    _require_clearance(tx)
     asked = _asked(tx, view, wanted)
     if not asked:
         raise NotFound("no memory fits the filter")
@@ -194,6 +196,12 @@ def erase(attempt: Attempt) -> Outcome:
 
 
 # ---------------------------------------------------------------- steps
+
+
+def _require_clearance(tx: Transaction) -> None:
+    """What is taken and what is left behind is told by what memories say: nobody asks who may not read them all."""
+    if tx.clearance < TOP_CLEARANCE:
+        raise Forbidden("erasing takes the highest clearance: a key of less cannot see what it would take")
 
 
 def _asked(tx: Transaction, view: View, wanted: Wanted) -> list[UUID]:
