@@ -140,7 +140,7 @@ def get_receipt(tx: Transaction, who: Principal, receipt_id: UUID) -> dict[str, 
 def public_keys(tx: Transaction, who: Principal, keys: Keyring) -> list[dict[str, str]]:
     """The key that signs now, and those that signed this tenant's receipts before it."""
     who.require(Scope.READ)
-    known = dict.fromkeys([keys.public, *receipts.signers(tx)])
+    known = dict.fromkeys([keys.public, *keys.retired, *receipts.signers(tx)])
     return [rules.key_json(public) for public in known]
 
 

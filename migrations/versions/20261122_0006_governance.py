@@ -185,6 +185,7 @@ CREATE FUNCTION memos_authenticate(key_hash bytea) RETURNS TABLE (
     SELECT t.id, t.name, t.operator, k.id, k.scopes, k.cube_ids, k.clearance,
         ARRAY(SELECT DISTINCT g.cube_id FROM grants g WHERE g.revoked_at IS NULL
               AND (g.to_key = k.id OR (g.to_tenant = t.id AND k.cube_ids IS NULL))
+              AND NOT (g.tenant_id = t.id AND (k.cube_ids IS NULL OR g.cube_id = ANY(k.cube_ids)))
               AND (g.expires_at IS NULL OR g.expires_at > now()) AND (g.max_uses IS NULL OR g.uses < g.max_uses)),
         (SELECT jsonb_agg(jsonb_build_array(q.subject, q.rate_per_s, q.burst)) FROM quotas q
          WHERE q.tenant_id = t.id AND q.subject IN ('tenant', k.id::text) AND q.rate_per_s IS NOT NULL)
@@ -195,7 +196,8 @@ $$;
 """
 
 # The one way from a tenant's identity to another's: the caller has become its own tenant, its key is alive, and a grant
-# names the key or the tenant. One use is taken; the answer says under whose identity to go on, with what ability.
+# names the key or the tenant. A key needs none where it is at home anyway. One use is taken; the answer says under whose
+# identity to go on, with what ability.
 GRANTED = """
 CREATE FUNCTION memos_use_grant(wanted uuid, by_key uuid, abilities text[], called_for text)
     RETURNS TABLE (tenant_id uuid, tenant_name text, grant_id uuid, ability text)
@@ -206,6 +208,7 @@ CREATE FUNCTION memos_use_grant(wanted uuid, by_key uuid, abilities text[], call
         JOIN api_keys k ON k.tenant_id = memos_tenant() AND k.id = by_key AND k.revoked_at IS NULL
         WHERE c.cube_id = wanted AND c.ability = ANY(abilities) AND c.revoked_at IS NULL
             AND (c.to_key = k.id OR (c.to_tenant = k.tenant_id AND k.cube_ids IS NULL))
+            AND NOT (c.tenant_id = k.tenant_id AND (k.cube_ids IS NULL OR c.cube_id = ANY(k.cube_ids)))
             AND (c.purpose IS NULL OR c.purpose = called_for)
             AND (c.expires_at IS NULL OR c.expires_at > now()) AND (c.max_uses IS NULL OR c.uses < c.max_uses)
         ORDER BY c.max_uses IS NOT NULL, c.id LIMIT 1 FOR UPDATE OF c)

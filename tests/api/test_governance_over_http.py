@@ -140,6 +140,13 @@ def test_a_grant_reaches_a_bound_key_of_the_same_tenant(client: TestClient, cube
     assert bound.get(f"/v1/cubes/{home}").status_code == 200
 
 
+def test_a_grant_takes_nothing_from_a_key_that_is_at_home(client: TestClient, cube: str) -> None:
+    key_id, writer = key_of(client, "read", "write")
+    client.post(f"/v1/cubes/{cube}/grants", json={"ability": "recall", "to_key": key_id})
+    add(writer, cube_id(client, cube), "Still at home.")
+    assert writer.get("/v1/grants").json()["items"] == []
+
+
 # ---------------------------------------------------------------- quarantine
 
 
