@@ -75,9 +75,11 @@ def targets(api: FastAPI) -> list[Target]:
     found: list[Target] = []
     for path, methods in openapi.document(api)["paths"].items():
         for method, operation in methods.items():
-            media = next(iter(operation.get("requestBody", {}).get("content", {}).items()), (None, {}))
+            contents: dict[str, Any] = operation.get("requestBody", {}).get("content", {})
+            kind = next(iter(contents), None)
+            media = contents.get(kind, {}) if kind else {}
             query = tuple(p["name"] for p in operation.get("parameters", ()) if p["in"] == "query")
-            found.append(Target(method.upper(), path, media[1].get("example"), media[0], query))
+            found.append(Target(method.upper(), path, media.get("example"), kind, query))
     known = {(target.method, target.path) for target in found}
     for route in api.routes:
         if isinstance(route, Route):

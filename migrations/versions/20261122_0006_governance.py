@@ -218,6 +218,7 @@ CREATE FUNCTION memos_received_grants(by_key uuid) RETURNS SETOF grants
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT c.* FROM grants c JOIN api_keys k ON k.tenant_id = memos_tenant() AND k.id = by_key
     WHERE c.revoked_at IS NULL AND (c.to_key = k.id OR (c.to_tenant = k.tenant_id AND k.cube_ids IS NULL))
+        AND NOT (c.tenant_id = k.tenant_id AND (k.cube_ids IS NULL OR c.cube_id = ANY(k.cube_ids)))
         AND (c.expires_at IS NULL OR c.expires_at > now()) AND (c.max_uses IS NULL OR c.uses < c.max_uses) ORDER BY c.id
 $$;
 """
