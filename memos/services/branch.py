@@ -58,6 +58,8 @@ def diff(tx: Transaction, who: Principal, cube: str, *, from_: At, to: At, branc
     rows = memories.by_version_ids(
         tx, [new[m].id for m in (*added, *changed)] + [old[m].id for m in (*removed, *changed)]
     )
+    told = [row for row in rows.values() if row.text is not None]
+    tx.saw("diff", after.cube.id, after.cube.policy, [(row.memory_id, row.version, row.sensitivity) for row in told])
     return DiffView(
         added=[MemoryView.of(rows[new[m].id]) for m in added],
         changed=[Changed(m, MemoryView.of(rows[old[m].id]), MemoryView.of(rows[new[m].id])) for m in changed],

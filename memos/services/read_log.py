@@ -26,7 +26,7 @@ from memos.store.reading import Read
 
 MOST_BUFFERED = 5_000
 MOST_LISTED = 200
-"""Versions named in one row; an answer has no more."""
+"""Versions named in one row."""
 OFF, SENSITIVE, ALL = "off", "sensitive", "all"
 MODES = (OFF, SENSITIVE, ALL)
 REFUSED = "refused"
@@ -52,19 +52,13 @@ class ReadLog(Flusher):
         found = kept(read)
         if not found and read.door != REFUSED:
             return
-        detail = {**audit.context_of(read.who), **read.detail}
-        if found:
-            detail["read"] = [[str(memory_id), version] for memory_id, version in found]
-        action = "access.refused" if read.door == REFUSED else f"read.{read.door}"
-        if read.door == REFUSED:
-            detail["operation"] = read.who.calling.operation.value
-        act = Act(utc_now(), read.who.key_id, action, read.cube_id, "", detail)
+        acts = _acts(read, found)
         with self._lock:
             if self._size >= MOST_BUFFERED:
                 log.warning("reads_dropped", waiting=self._size)
                 return
-            self._waiting[read.tenant_id].append(act)
-            self._size += 1
+            self._waiting[read.tenant_id] += acts
+            self._size += len(acts)
 
     def flush(self) -> None:
         with self._lock:
@@ -80,4 +74,17 @@ def kept(read: Read) -> list[tuple[UUID, int]]:
     if mode == OFF:
         return []
     given = [(m, v) for m, v, label in read.found if mode == ALL or rank(label) > _NORMAL]
-    return given[:MOST_LISTED]
+    return given
+
+
+def _acts(read: Read, found: list[tuple[UUID, int]]) -> list[Act]:
+    """The rows of one read: several when it gave more than a row names."""
+    detail = {**audit.context_of(read.who), **read.detail}
+    now, key, cube = utc_now(), read.who.key_id, read.cube_id
+    if read.door == REFUSED:
+        return [Act(now, key, "access.refused", cube, "", detail | {"operation": read.who.calling.operation.value})]
+    pairs = [[str(memory_id), version] for memory_id, version in found]
+    return [
+        Act(now, key, f"read.{read.door}", cube, "", detail | {"read": pairs[start : start + MOST_LISTED]})
+        for start in range(0, len(pairs), MOST_LISTED)
+    ]
