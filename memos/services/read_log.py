@@ -73,8 +73,7 @@ def kept(read: Read) -> list[tuple[UUID, int]]:
     mode = read.policy.get("audit_reads", SENSITIVE)
     if mode == OFF:
         return []
-    given = [(m, v) for m, v, label in read.found if mode == ALL or rank(label) > _NORMAL]
-    return given
+    return [(m, v) for m, v, label in read.found if mode == ALL or rank(label) > _NORMAL]
 
 
 def _acts(read: Read, found: list[tuple[UUID, int]]) -> list[Act]:
