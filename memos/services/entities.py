@@ -93,7 +93,8 @@ def get_entity(
     others = graph.find(tx, lens.view.cube.id, names)
     mentions = graph.mentions(tx, lens, [row.id], MOST_MENTIONS)
     relations = graph.relations(tx, lens, [row.id], MOST_RELATIONS)
-    told = memories.get_many(tx, lens.view, {one.memory_id for one in (*mentions, *relations)})
+    telling = {one.memory_id for one in mentions} | {one.memory_id for one in relations}
+    told = memories.get_many(tx, lens.view, telling)
     given = [(one.memory_id, one.version, one.sensitivity) for one in told.values()]
     tx.saw("entity", lens.view.cube.id, lens.view.cube.policy, given)
     return EntityDetail(
