@@ -38,7 +38,7 @@ FAILURES = {
     429: ("TooBusy", "Come back after `Retry-After` seconds."),
     503: ("Unavailable", "A server this one depends on does not answer; come back after `Retry-After` seconds."),
 }
-ALWAYS = (401, 403, 422, 503)
+ALWAYS = (401, 403, 422, 429, 503)
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     429: {"Retry-After": {"schema": {"type": "integer"}}},
@@ -51,6 +51,22 @@ _IF_MATCH = {
     "schema": {"type": "string"},
     "description": "The ETag this write builds on; 412 when it has passed.",
 }
+_CONTEXT = (
+    {
+        "name": "X-Memos-Purpose",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]*$"},
+        "description": "What the call is for: judged by the cube's policy, and kept in the audit trail.",
+    },
+    {
+        "name": "X-Memos-Session",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+        "description": "In which of the caller's sessions: kept in the audit trail.",
+    },
+)
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -109,6 +125,7 @@ def _complete(operation: Document) -> None:
         operation["security"] = [{"key": []}]
         operation["description"] = f"{operation.get('description', '')}\n\nNeeds the scope `{scope}`.".strip()
         fails |= set(ALWAYS)
+        operation["parameters"] = [*operation.get("parameters", ()), *_CONTEXT]
     if repeatable:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         fails.add(409)

@@ -29,7 +29,7 @@ from api.schemas.limits import Limits, apply_limits
 from memos.errors import Invalid, MemosError, TooLarge, Unauthenticated
 from memos.rules.access import Calling, Principal, Scope
 from memos.rules.calling_policy import PURPOSE
-from memos.rules.sharing import REDACTING, operation_of
+from memos.rules.sharing import GOVERNING, REDACTING, operation_of
 from memos.services import grants
 from memos.store.calling import CALLER
 from memos.wiring import App
@@ -185,7 +185,9 @@ def _calling(request: Request, scope: Scope, operation_id: str) -> Calling:
         raise Invalid("a purpose is 1 to 100 letters, digits and '._:-'", where=["header", "x-memos-purpose"])
     if session is not None and not _SESSION.fullmatch(session):
         raise Invalid("a session is 1 to 200 printable ASCII characters", where=["header", "x-memos-session"])
-    return Calling(operation_of(operation_id, scope), purpose, session, operation_id in REDACTING)
+    return Calling(
+        operation_of(operation_id, scope), purpose, session, operation_id in REDACTING, operation_id in GOVERNING
+    )
 
 
 class _BodyRequest(Request):

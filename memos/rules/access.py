@@ -60,6 +60,8 @@ class Calling:
     purpose: str | None = None
     session: str | None = None
     redacts: bool = False
+    governs: bool = False
+    """It looks at or changes the cube's policy itself, which no rule of that policy takes from an admin of the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,11 @@ class Principal:
         self.require(Scope.ADMIN)
         if not self.operator:
             raise Forbidden("only an admin key of the operating tenant may do that")
+
+    @property
+    def governs(self) -> bool:
+        """Whether no rule of a cube's policy refuses this call: or a slip in the rules would lock everybody out."""
+        return self.calling.governs and Scope.ADMIN in self.scopes and self.grant_id is None
 
     def may_reach(self, cube_id: UUID) -> bool:
         return self.cube_ids is None or cube_id in self.cube_ids

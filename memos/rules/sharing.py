@@ -35,6 +35,9 @@ WRITES: Final = frozenset(
 REDACTING: Final = frozenset({"list_memories", "get_memory", "list_history", "get_provenance", "diff"})
 """Doors that can show that a memory is there without showing what it says."""
 
+GOVERNING: Final = frozenset({"get_cube", "update_cube"})
+"""Doors to the policy itself."""
+
 _SCOPES: Final[Mapping[Ability, frozenset[Scope]]] = MappingProxyType(
     {
         Ability.RECALL: frozenset({Scope.READ}),

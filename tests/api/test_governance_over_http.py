@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi.testclient import TestClient
 
+from memos.cli import keys as console
 from memos.rules.access import Principal
 from memos.services import doctor_truth, work
 from memos.services.findings import Verdict
@@ -311,6 +313,11 @@ def test_the_policy_decides_by_who_does_what_in_which_context(
     assert reader.post(f"/v1/cubes/{cube}/memories", json=item, headers=support).status_code == 403
     assert cube not in [c["name"] for c in reader.get("/v1/cubes").json()["items"]]
     assert len(found(client, cube, "door code")) == 2
+    # A slip that refuses everybody can be mended by an admin, and by nobody else.
+    client.patch(f"/v1/cubes/{cube}", json={"policy": {"access": {"rules": [{"effect": "deny"}]}}})
+    assert client.post(search, json={"query": "door code"}).status_code == 403
+    assert reader.patch(f"/v1/cubes/{cube}", json={"policy": {}}).status_code == 403
+    assert client.patch(f"/v1/cubes/{cube}", json={"policy": {"access": {"rules": rules}}}).status_code == 200
     app.reads.flush()
     rows = [json.loads(line) for line in client.get("/admin/v1/audit/export").text.splitlines()]
     denied = [row for row in rows if row["action"] == "access.refused" and row["key_id"] == key_id]
@@ -432,7 +439,7 @@ def test_reads_of_what_is_sensitive_are_in_the_trail_with_their_versions(
     assert "Ana" not in client.get("/admin/v1/audit/export").text
 
 
-def test_a_rotated_key_works_with_both_secrets_for_a_while(client: TestClient) -> None:
+def test_a_rotated_key_works_with_both_secrets_for_a_while(client: TestClient, app: App) -> None:
     made = client.post("/admin/v1/keys", json={"scopes": ["read"], "name": "old"}).json()
 
     def status(secret: str) -> int:
@@ -445,6 +452,9 @@ def test_a_rotated_key_works_with_both_secrets_for_a_while(client: TestClient) -
     assert [status(made["key"]), status(first["key"])] == [200, 200]
     second = client.post(f"/admin/v1/keys/{made['id']}/rotate", json={"overlap_s": 0}).json()
     assert [status(made["key"]), status(first["key"]), status(second["key"])] == [401, 401, 200]
+    from_console = console.rotate(app.settings, made["id"], timedelta(hours=1))
+    app.database.forget_keys()
+    assert [status(second["key"]), status(from_console.key)] == [200, 200]
     _, weak = key_of(client, "read", "admin")
     strong, _ = key_of(client, "read", "erase")
     assert weak.post(f"/admin/v1/keys/{strong}/rotate", json={}).status_code == 403
