@@ -24,7 +24,8 @@ DESCRIPTION = """A memory operating system for agents: versioned, explained, loc
 
 Send `Authorization: Bearer <key>`. Times are RFC 3339 and answered in UTC, ids are UUIDs, a cube is addressed by id or
 name. Failures are `application/problem+json` with a stable `code`. What is not known is refused, never ignored. What lies
-beyond the key's reach is the same 404 as what does not exist.
+beyond the key's reach is the same 404 as what does not exist. Every call may say what it is for (`X-Memos-Purpose`: letters,
+digits and `._:-`) and in which session (`X-Memos-Session`); a cube's policy may judge it by that, and the audit trail keeps it.
 """
 
 FAILURES = {
@@ -51,22 +52,6 @@ _IF_MATCH = {
     "schema": {"type": "string"},
     "description": "The ETag this write builds on; 412 when it has passed.",
 }
-_CONTEXT = (
-    {
-        "name": "X-Memos-Purpose",
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]*$"},
-        "description": "What the call is for: judged by the cube's policy, and kept in the audit trail.",
-    },
-    {
-        "name": "X-Memos-Session",
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
-        "description": "In which of the caller's sessions: kept in the audit trail.",
-    },
-)
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -125,7 +110,6 @@ def _complete(operation: Document) -> None:
         operation["security"] = [{"key": []}]
         operation["description"] = f"{operation.get('description', '')}\n\nNeeds the scope `{scope}`.".strip()
         fails |= set(ALWAYS)
-        operation["parameters"] = [*operation.get("parameters", ()), *_CONTEXT]
     if repeatable:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         fails.add(409)
