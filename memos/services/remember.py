@@ -225,6 +225,9 @@ class _Outcome:
             self._sequence.append(memory_id)  # twice in one request
             return
         shown = self._shown.get(memory_id) if memory_id else None
+        if shown is not None and not self.writer.tx.sees(shown.sensitivity, quarantined=False):
+            # Saying the same as a memory one may not read neither tells that it is there nor writes over it.
+            memory_id, shown = None, None
         if shown is None:
             memory_id = self.writer.add(self._placed(draft), encoded, memory_id)
             self._ids[key] = memory_id
@@ -299,7 +302,7 @@ def refuse_frozen(row: Version) -> None:
 def _retire_passages(writer: RevisionWriter, external_id: str, kept: set[UUID]) -> None:
     """Passages of an earlier text of the same document are put away, not deleted."""
     for row in memories.passages_of(writer.tx, writer.view, external_id):
-        if row.memory_id not in kept:
+        if row.memory_id not in kept and writer.tx.sees(row.sensitivity, quarantined=False):
             writer.change(row, replace(row.draft(), state="archived", action="archive"))
 
 

@@ -183,6 +183,19 @@ def test_a_caller_of_less_clearance_neither_edits_nor_erases_what_it_cannot_read
         assert read.get_memory(tx, owner, cube, secret, branch="main", at=None).content == "the vault"
 
 
+def test_saying_what_one_may_not_read_neither_tells_of_it_nor_writes_over_it(
+    app: App, owner: Principal, cube: str
+) -> None:
+    items = [fact("the vault", sensitivity="secret"), fact("the key", sensitivity="secret", external_id="k")]
+    secret, keyed = write(app, owner, cube, items, utc_now())
+    with calling(replace(owner, clearance=1), operation=Operation.WRITE) as who:
+        mine, other = write(app, who, cube, [fact("the vault"), fact("another key", external_id="k")], utc_now())
+        assert write(app, who, cube, [fact("the vault")], utc_now()) == [mine]
+    assert {mine, other}.isdisjoint({secret, keyed})
+    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
+        assert read.get_memory(tx, owner, cube, keyed, branch="main", at=None).content == "the key"
+
+
 def test_the_conflicts_of_a_merge_are_withheld_too(app: App, owner: Principal, cube: str) -> None:
     [memory] = write(app, owner, cube, [fact("first", external_id="x", sensitivity="secret")], utc_now())
     with app.database.transaction(owner.tenant_id) as tx:
