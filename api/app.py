@@ -21,6 +21,7 @@ from api.routes import (
     grants,
     graph,
     jobs,
+    kv,
     lifecycle,
     memories,
     operations,
@@ -34,7 +35,7 @@ from memos.wiring import App
 
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
-    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
+    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
     operations, grants, quarantine, holds, quotas, audit_export,
 )  # fmt: skip
 API_VERSION = "1"

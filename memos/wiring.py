@@ -13,6 +13,7 @@ from memos.embedded import default_data_dir
 from memos.encoders.embedder import Embedder, build_embedder
 from memos.errors import Misconfigured
 from memos.services.known_speakers import KnownSpeakers
+from memos.services.kv_tier import ActivationTier
 from memos.services.read_log import ReadLog
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
@@ -37,6 +38,7 @@ class App:
     nudger: Nudger
     reads: ReadLog
     limiter: RateLimiter
+    kv: ActivationTier
 
     def close(self) -> None:
         self.recalls.stop()
@@ -82,12 +84,16 @@ def build_app(
         nudger=nudger,
         reads=reads,
         limiter=RateLimiter(redis),
+        kv=ActivationTier(settings, database, data_dir=data_dir(settings), model_dir=model_dir(settings)),
     )
 
 
 def embedder_of(settings: Settings) -> Embedder:
-    cache_dir = settings.model_dir or data_dir(settings) / "models"
-    return build_embedder(settings.embedder, cache_dir=cache_dir, threads=settings.encoder_threads)
+    return build_embedder(settings.embedder, cache_dir=model_dir(settings), threads=settings.encoder_threads)
+
+
+def model_dir(settings: Settings) -> Path:
+    return settings.model_dir or data_dir(settings) / "models"
 
 
 def data_dir(settings: Settings) -> Path:

@@ -18,7 +18,7 @@ from memos.services import holds
 from memos.services.cursors import id_of
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
-from memos.store import audit, cubes, memories, quotas, tenants
+from memos.store import audit, cubes, jobs, kv_taint, memories, quotas, tenants
 from memos.store.engine import Database, Transaction
 from memos.store.revision_writer import RevisionWriter
 from memos.store.tenants import KeyView, TenantView
@@ -111,6 +111,9 @@ def delete_cube(tx: Transaction, who: Principal, cube: str, *, now: datetime, if
         raise Frozen(f"{frozen} memories of this cube are frozen; unfreeze them first")
     holds.refuse_cube(tx, found.id)
     freed = quotas.stored(tx, found.id)
+    if kv_taint.delete_cube(tx, found.id):
+        # Its caches cannot be opened any more once this is committed; what is left of them on disk is swept up after it.
+        jobs.promise(tx, "kv.gc", payload={"owner": str(found.id)})
     cubes.delete(tx, found.id)
     quotas.refund(tx, memories=freed[0], size_bytes=freed[1])
     audit.record(tx, who.key_id, "cube.delete", now, cube_id=found.id, target=found.name)

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from memos.encoders.embedder import Embedder
 from memos.rules.access import QUARANTINE
+from memos.services.kv_tier import ActivationTier
 from memos.settings import Settings
 from memos.store import jobs
 from memos.store.engine import Database, Transaction
@@ -51,6 +52,9 @@ class Parts(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def kv(self) -> ActivationTier: ...
 
 
 @dataclass(frozen=True, slots=True)

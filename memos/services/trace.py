@@ -65,9 +65,9 @@ def keep(
     if trace_id.int % _SAMPLES >= min(shares, default=1.0) * _SAMPLES:
         return
     first = gathered.scored[:MOST_ITEMS]
-    recall.traces.add(
-        who.tenant_id,
-        Trace(
+
+    def written() -> Trace:
+        return Trace(
             id=trace_id,
             door=door,
             asked_at=gathered.clock,
@@ -82,8 +82,9 @@ def keep(
             answer_hash=_hash(gathered.scored),
             weights=WEIGHTS_VERSION,
             took_ms=took_ms,
-        ),
-    )
+        )
+
+    recall.traces.add(who.tenant_id, written)
 
 
 def _tell(recall: Recall, who: Principal, door: str, gathered: Gathered, given: Sequence[Scored]) -> None:

@@ -183,6 +183,18 @@ def test_a_caller_of_less_clearance_neither_edits_nor_erases_what_it_cannot_read
         assert read.get_memory(tx, owner, cube, secret, branch="main", at=None).content == "the vault"
 
 
+def test_a_label_on_a_branch_also_covers_the_text_it_shares_with_main(app: App, owner: Principal, cube: str) -> None:
+    shared, other = write(app, owner, cube, [fact("the vault"), fact("the barn")], utc_now())
+    with app.database.transaction(owner.tenant_id) as tx:
+        branch.create_branch(tx, owner, cube, name="side", from_=None, base="main", now=utc_now())
+    prepared = revise.prepare_change(app.database, app.embedder, owner, cube, shared, {"sensitivity": "secret"}, "side")
+    with app.database.transaction(owner.tenant_id) as tx:
+        revise.change(tx, owner, prepared, now=utc_now())
+    with calling(replace(owner, clearance=1), operation=Operation.RECALL) as who:
+        answer = search_cubes(app.recall, who, [cube], SearchQuery("vault barn"), clock=utc_now())
+    assert [hit.memory_id for hit in answer.items] == [other]
+
+
 def test_saying_what_one_may_not_read_neither_tells_of_it_nor_writes_over_it(
     app: App, owner: Principal, cube: str
 ) -> None:
