@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 
 from api import problems
-from api.admin import keys, overview, spaces, tenants, traces
+from api.admin import audit_export, holds, keys, overview, quarantine, quotas, spaces, tenants, traces
 from api.feeds import Feeds
 from api.metrics import Metrics
 from api.middleware import Envelope
@@ -20,6 +20,7 @@ from api.routes import (
     cubes,
     derived,
     events,
+    grants,
     graph,
     jobs,
     kv,
@@ -39,7 +40,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
-    events, webhooks, packages, spaces, operations,
+    events, webhooks, packages, spaces, operations, grants, quarantine, holds, quotas, audit_export,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
@@ -90,8 +91,10 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     await anyio.to_thread.run_sync(app.embedder.embed, ["ready"])
     app.recalls.start()
     app.traces.start()
+    app.reads.start()
     log.info("serving", routes=len(api.routes))
     yield
     await api.state.feeds.close()
     await anyio.to_thread.run_sync(app.recalls.stop)
     await anyio.to_thread.run_sync(app.traces.stop)
+    await anyio.to_thread.run_sync(app.reads.stop)

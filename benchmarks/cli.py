@@ -27,6 +27,8 @@ BENCHMARKS = {
         "a hundred users for minutes, with a rolling restart: errors, latency, memory over time",
     ),
     "restore": ("benchmarks.restore", "export, wipe, import; backup, restore: the same answers and hashes"),
+    "isolation": ("benchmarks.isolation", "tenants probing one another on every route and page: leaks"),
+    "poison": ("benchmarks.poison", "planted instructions and facts: set aside or outranked; false alarms"),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 

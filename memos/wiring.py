@@ -8,11 +8,13 @@ from pathlib import Path
 from redis import Redis
 
 from memos.cache.nudge import NoNudger, Nudger
+from memos.cache.rate_limits import RateLimiter
 from memos.embedded import default_data_dir
 from memos.encoders.embedder import Embedder, build_embedder
 from memos.errors import Misconfigured
 from memos.services.known_speakers import KnownSpeakers
 from memos.services.kv_tier import ActivationTier
+from memos.services.read_log import ReadLog
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
 from memos.services.signing import keyring
@@ -35,12 +37,15 @@ class App:
     traces: TraceBuffer
     recall: Recall
     nudger: Nudger
+    reads: ReadLog
+    limiter: RateLimiter
     kv: ActivationTier
     spaces: Spaces
 
     def close(self) -> None:
         self.recalls.stop()
         self.traces.stop()
+        self.reads.stop()
         self.nudger.close()
         self.database.close()
         if self.redis is not None:
@@ -68,7 +73,8 @@ def build_app(
     )
     redis = Redis.from_url(settings.redis_url.get_secret_value()) if settings.redis_url else None
     embedder = embedder or embedder_of(settings)
-    recalls, traces = RecallBuffer(database), TraceBuffer(database)
+    recalls, traces, reads = RecallBuffer(database), TraceBuffer(database), ReadLog(database)
+    database.reader = reads.note
     spaces = Spaces(database, embedder, lambda name: embedder_of(settings, name))
     return App(
         settings=settings,
@@ -79,6 +85,8 @@ def build_app(
         traces=traces,
         recall=Recall(database, embedder, recalls, KnownSpeakers(), traces, spaces),
         nudger=nudger,
+        reads=reads,
+        limiter=RateLimiter(redis),
         kv=ActivationTier(settings, database, data_dir=data_dir(settings), model_dir=model_dir(settings)),
         spaces=spaces,
     )

@@ -36,6 +36,7 @@ from memos.services import (
     promote,
     reembed,
     relating,
+    retain,
 )
 from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, events, idempotency, jobs, traces, webhooks
@@ -59,6 +60,7 @@ HANDLERS: Mapping[str, Handler] = {
     "promote": promote.promote,
     "relate": relating.relate,
     "reembed": reembed.reembed,
+    "retain": retain.retain,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
 
@@ -68,6 +70,7 @@ PLANS: Mapping[str, Callable[[Database, UUID, datetime], int]] = {
     "kv": kv_promote.plan,
     "promote": promote.plan,
     "relate": relating.plan,
+    "retain": retain.plan,
 }
 """Work that nobody asks for: each promises the jobs of one tenant that are due by the clock, and says how many."""
 

@@ -29,7 +29,7 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, events, marks, memories, present, provenance, revisions, spaces
+from memos.store import cubes, events, marks, memories, present, provenance, quotas, revisions, spaces
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
@@ -173,7 +173,18 @@ class RevisionWriter:
             self.branch,
             number,
             leave=[c.before for c in changes if c.before and c.before.branch_id == self.branch.id],
-            enter=[c.version_id for c in changes if c.draft and c.draft.state in present.RECALLABLE],
+            enter=[
+                c.version_id
+                for c in changes
+                if c.draft and c.draft.state in present.RECALLABLE and not c.draft.quarantined
+            ],
+        )
+        fresh = [c for c in changes if c.draft and c.encoded]
+        quotas.charge(
+            self.tx,
+            author,
+            memories=sum(c.fresh for c in changes if c.draft),
+            size_bytes=sum(len(c.draft.text.encode()) for c in fresh if c.draft),
         )
         events.emit(
             self.tx, "revision.committed", cube_id=self.cube.id, revision=number, branch=self.branch.name, revision_kind=kind,
