@@ -10,7 +10,8 @@ import structlog
 from fastapi import FastAPI
 
 from api import problems
-from api.admin import keys, overview, tenants, traces
+from api.admin import audit, keys, oversight, overview, tenants, traces
+from api.admin import memories as dossiers
 from api.metrics import Metrics
 from api.middleware import Envelope
 from api.readiness import Probe
@@ -34,6 +35,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
+    oversight, audit, dossiers,
     operations,
 )  # fmt: skip
 API_VERSION = "1"

@@ -11,6 +11,7 @@ from api.schemas.base import Input, Output, example
 from api.schemas.fields import Name, Reference, Time, Title
 from api.schemas.jobs import JobOut
 from api.schemas.limits import MAX_CUBES
+from api.schemas.oversight import LEVEL, MEMORIES, QUEUE, RECALLS, LevelOut, MemoriesOut, QueueOut, RecallsOut
 from memos.rules.access import Scope
 
 TENANT_ID = "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c16"
@@ -114,6 +115,10 @@ class OverviewOut(Output):
         tenants=[{"id": TENANT_ID, "name": "acme", "operator": False, "created_at": "2026-08-01T09:30:00Z"}],
         failed_jobs=[],
         model={"name": "minilm-int8", "dimensions": 384, "fingerprint": "3f0c"},
+        memories=MEMORIES,
+        recalls=RECALLS,
+        queues=[QUEUE],
+        queue_depth=[LEVEL],
     )
 
     tenants: list[TenantOut]
@@ -121,3 +126,8 @@ class OverviewOut(Output):
     failed_jobs: list[JobOut]
     """The newest of one's own tenant."""
     model: ModelOut
+    memories: MemoriesOut
+    recalls: RecallsOut
+    queues: list[QueueOut]
+    queue_depth: list[LevelOut]
+    """Over the last day, every half hour."""
