@@ -9,7 +9,7 @@ import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 
-from api import problems
+from api import pages, problems
 from api.admin import audit, keys, oversight, overview, tenants, traces
 from api.admin import memories as dossiers
 from api.metrics import Metrics
@@ -62,6 +62,7 @@ def create_app(app: App) -> FastAPI:
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:
         resource.routes.install(api)
+    pages.install(api)
     problems.install(api)
     api.add_middleware(Envelope, metrics=metrics)
     return api

@@ -145,25 +145,26 @@ class CubeRowOut(Output):
     written_at: Time | None
 
 
+_JOB: dict[str, Any] = {
+    "id": "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c14",
+    "cube_id": _CUBE_ID,
+    "kind": "index",
+    "state": "queued",
+    "attempts": 0,
+    "error": None,
+    "progress": None,
+    "result": None,
+    "revision": None,
+    "created_at": "2026-08-01T09:30:00Z",
+    "started_at": None,
+    "finished_at": None,
+}
+
+
 class AdminJobOut(JobOut):
     """A job with what it was given."""
 
-    model_config = example(
-        id="019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c14",
-        cube_id=_CUBE_ID,
-        kind="index",
-        state="queued",
-        attempts=0,
-        error=None,
-        progress=None,
-        result=None,
-        revision=None,
-        created_at="2026-08-01T09:30:00Z",
-        started_at=None,
-        finished_at=None,
-        payload={"branch": "main"},
-        run_after="2026-08-01T09:30:02Z",
-    )
+    model_config = example(**_JOB, payload={"branch": "main"}, run_after="2026-08-01T09:30:02Z")
 
     payload: dict[str, Any]
     run_after: Time

@@ -31,11 +31,13 @@ _MIN_SECRET = 16
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts."""
+    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts; `sessions` seals
+    the cookies of the admin pages."""
 
     signer: Ed25519PrivateKey
     tombstones: bytes
     marks: bytes
+    sessions: bytes
 
     @property
     def public(self) -> bytes:
@@ -54,6 +56,7 @@ def keys_of(secret: bytes) -> Keyring:
         Ed25519PrivateKey.from_private_bytes(_derived(secret, b"memos receipts: signature")),
         _derived(secret, b"memos receipts: tombstones"),
         _derived(secret, b"memos erasure: marks"),
+        _derived(secret, b"memos pages: sessions"),
     )
 
 

@@ -40,7 +40,7 @@ class Logged(Decision):
     decided_at: datetime
 
 
-_COLUMNS = "id, cube_id, branch, job_id, kind, memory_id, outcome, score, inputs, reason, policy_version, applied, revision, decided_at"
+_COLUMNS = ", ".join(Logged.__dataclass_fields__)
 
 
 def record(
