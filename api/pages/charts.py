@@ -161,7 +161,13 @@ def channels(parts: Mapping[str, float], most: float) -> Markup:
                 '<tr><th scope="row">{}</th><td class="bar"><svg viewBox="0 0 100 8" preserveAspectRatio="none" '
                 'aria-hidden="true"><rect class="fill {}" x="{:.1f}" width="{:.1f}" height="8"/>'
                 '<rect class="middle" x="49.7" width="0.6" height="8"/></svg></td><td class="figure">{}</td></tr>'
-            ).format(name.replace("_", " "), "plus" if value >= 0 else "minus", 50 if value >= 0 else 50 - width, width, f"{value:+.2f}")
+            ).format(
+                name.replace("_", " "),
+                "plus" if value >= 0 else "minus",
+                50 if value >= 0 else 50 - width,
+                width,
+                f"{value:+.2f}",
+            )
         )
     return Markup('<table class="bars channels"><tbody>{}</tbody></table>').format(Markup("").join(rows))
 

@@ -76,4 +76,6 @@ def _tag(tag: TagView, at: tuple[float, float]) -> Markup:
 
 def _name(name: str, lane: int, places: Sequence[tuple[float, float]]) -> Markup:
     x, y = max(places)
-    return Markup('<text class="branch lane-{}" x="{}" y="{}">{}</text>').format(lane % 6, x + 14, y + (4 if lane == 0 else 17), name)
+    return Markup('<text class="branch lane-{}" x="{}" y="{}">{}</text>').format(
+        lane % 6, x + 14, y + (4 if lane == 0 else 17), name
+    )

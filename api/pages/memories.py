@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.pages import rendering
 from api.pages.visiting import Pages, Visit, see_other
-from memos.errors import Invalid
+from memos.errors import Invalid, NotFound
 from memos.rules.forgetting import Policy
 from memos.rules.lifecycle import TRANSITIONS, State
 from memos.rules.strength import Retention, retrievability
@@ -53,10 +53,14 @@ def graph(visit: Visit) -> Response:
     """What stands around the memory, as the script of the graph view wants it."""
     memory_id = visit.path_id("memory_id")
     with visit.reading() as tx:
-        home = dossier.open_(tx, visit.who, memory_id, now=visit.now, cube=visit.query("cube")).cube
-        around = neighbourhood.neighbourhood(
-            tx, visit.who, str(home.id), center=str(memory_id), hops=_HOPS, branch=MAIN, at=None, as_of=None
-        )
+        home = dossier.open_(tx, visit.who, memory_id, now=visit.now, cube=visit.query("cube"))
+        try:
+            around = neighbourhood.neighbourhood(
+                tx, visit.who, str(home.cube.id), center=str(memory_id), hops=_HOPS, branch=MAIN, at=None, as_of=None
+            )
+        except NotFound:  # archived, merged or erased: it stands in no graph now
+            alone = neighbourhood.Node(memory_id, "memory", home.header.kind, home.header.content or "", 0)
+            around = neighbourhood.GraphView([alone], [], truncated=False)
     nodes: list[dict[str, Any]] = [
         {
             "id": str(node.id),

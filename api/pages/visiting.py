@@ -23,7 +23,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope as AsgiScope
 
 from api.problems import translate
-from memos.errors import Forbidden, Invalid, NotFound, TooLarge
+from memos.errors import Forbidden, Invalid, MemosError, NotFound, TooLarge
 from memos.rules import sessions as rules
 from memos.rules.access import Principal
 from memos.rules.sessions import LASTS, Session
@@ -154,9 +154,7 @@ def _answer(page: Page, request: Request, form: dict[str, str]) -> Response:
             _check_form(visit)
         return page(visit)
     except Exception as error:
-        kind = translate(error)
-        if kind is None:
-            raise
+        kind = translate(error) or MemosError("something went wrong on our side; the log has it")
         if kind.status >= 500:
             log.exception("failed", code=kind.code, detail=kind.detail)
         return rendering.problem(visit, kind)
