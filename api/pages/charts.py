@@ -59,6 +59,7 @@ def lines(
     values = [value for _, held in series for value in held if value is not None]
     top = _nice(max(values, default=0) or 1)
     parts = [_grid(top, "{:,.0f}" if top >= 5 else "{:,.1f}")]
+    labels: list[float] = []
     for place, (name, held) in enumerate(series):
         points = [
             (_x(i, len(held)), _TOP + _plot() * (1 - value / top)) for i, value in enumerate(held) if value is not None
@@ -70,10 +71,13 @@ def lines(
             for x, y in points
         ]
         if points:
+            x, y = points[-1][0] - 6, max(_TOP + 10, points[-1][1] - 6)
+            # Two lines that end at one height still have two names.
+            while any(abs(y - other) < 12 for other in labels):
+                y += 12
+            labels.append(y)
             parts.append(
-                Markup('<text class="axis" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(
-                    points[-1][0] - 4, max(_TOP + 10, points[-1][1] - 6), name
-                )
+                Markup('<text class="axis" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(x, y, name)
             )
     parts += _hours(moments)
     said = ", ".join(f"{name} {_last(held)}" for name, held in series)

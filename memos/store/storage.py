@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from memos.store.engine import Transaction
 
-SAMPLED_ROWS = 5_000
+SAMPLED_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ TIERS: dict[str, tuple[str, ...]] = {
 }
 # A blob lies outside its row.
 _BLOBS = {"kv_objects": " + t.n_bytes"}
-_COUNTED = 100_000
+_COUNTED = 20_000
 """A tenant's rows in a table are counted up to here; more are reckoned from its share of the table's pages."""
 
 

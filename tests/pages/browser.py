@@ -67,11 +67,13 @@ class Browser:
         self._number = 0
         self.messages: list[str] = []
         """Errors the page logged, among them whatever the content security policy stood against."""
+        self.requested: list[str] = []
+        self.asked: list[str] = []
+        """Questions the page asked in a dialog; each is answered with yes."""
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
-        self.requested: list[str] = []
 
     def look(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """A window of this size, and how the person likes it."""
@@ -126,16 +128,20 @@ class Browser:
         return self._send(method, session=self._session, **parameters)
 
     def _send(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
+        number = self._post(method, session, parameters)
         while True:
             answer: dict[str, Any] = json.loads(self._socket.recv(timeout=PATIENCE_S))
-            if answer.get("id") == self._number:
+            if answer.get("id") == number:
                 assert "error" not in answer, (method, answer["error"])
                 result: dict[str, Any] = answer["result"]
                 return result
             self._note(answer)
+
+    def _post(self, method: str, session: str | None, parameters: dict[str, Any]) -> int:
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
+        return self._number
 
     def _note(self, event: dict[str, Any]) -> None:
         told = event.get("params", {})
@@ -147,6 +153,5 @@ class Browser:
             case "Network.requestWillBeSent":
                 self.requested.append(told["request"]["url"])
             case "Page.javascriptDialogOpening":
-                self._number += 1
-                said = {"id": self._number, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
-                self._socket.send(json.dumps(said | {"sessionId": self._session}))
+                self.asked.append(told["message"])
+                self._post("Page.handleJavaScriptDialog", self._session, {"accept": True})
