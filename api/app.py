@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 
 from api import pages, problems
-from api.admin import audit, keys, oversight, overview, tenants, traces
+from api.admin import audit, audit_export, holds, keys, oversight, overview, quarantine, quotas, tenants, traces
 from api.admin import memories as dossiers
 from api.metrics import Metrics
 from api.middleware import Envelope
@@ -19,6 +19,7 @@ from api.routes import (
     branches,
     cubes,
     derived,
+    grants,
     graph,
     jobs,
     lifecycle,
@@ -35,8 +36,7 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
-    oversight, audit, dossiers,
-    operations,
+    oversight, audit, dossiers, operations, grants, quarantine, holds, quotas, audit_export,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
@@ -78,7 +78,9 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     await anyio.to_thread.run_sync(app.embedder.embed, ["ready"])
     app.recalls.start()
     app.traces.start()
+    app.reads.start()
     log.info("serving", routes=len(api.routes))
     yield
     await anyio.to_thread.run_sync(app.recalls.stop)
     await anyio.to_thread.run_sync(app.traces.stop)
+    await anyio.to_thread.run_sync(app.reads.stop)

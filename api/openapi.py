@@ -24,7 +24,8 @@ DESCRIPTION = """A memory operating system for agents: versioned, explained, loc
 
 Send `Authorization: Bearer <key>`. Times are RFC 3339 and answered in UTC, ids are UUIDs, a cube is addressed by id or
 name. Failures are `application/problem+json` with a stable `code`. What is not known is refused, never ignored. What lies
-beyond the key's reach is the same 404 as what does not exist.
+beyond the key's reach is the same 404 as what does not exist. Every call may say what it is for (`X-Memos-Purpose`: letters,
+digits and `._:-`) and in which session (`X-Memos-Session`); a cube's policy may judge it by that, and the audit trail keeps it.
 """
 
 FAILURES = {
@@ -38,7 +39,7 @@ FAILURES = {
     429: ("TooBusy", "Come back after `Retry-After` seconds."),
     503: ("Unavailable", "A server this one depends on does not answer; come back after `Retry-After` seconds."),
 }
-ALWAYS = (401, 403, 422, 503)
+ALWAYS = (401, 403, 422, 429, 503)
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     429: {"Retry-After": {"schema": {"type": "integer"}}},

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,10 +27,15 @@ from starlette.types import Scope as AsgiScope
 from api.call import Call, Repeatable, Replay
 from api.schemas.limits import Limits, apply_limits
 from memos.errors import Invalid, MemosError, TooLarge, Unauthenticated
-from memos.rules.access import Principal, Scope
+from memos.rules.access import Calling, Principal, Scope
+from memos.rules.calling_policy import PURPOSE
+from memos.rules.sharing import GOVERNING, REDACTING, operation_of
+from memos.services import grants
+from memos.store.calling import CALLER
 from memos.wiring import App
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_SESSION = re.compile(r"[\x20-\x7e]{1,200}")
 _JSON_TYPE = re.compile(r"\s*application/([a-z0-9.-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -113,6 +118,7 @@ class GuardedRoute(APIRoute):
         run = super().get_route_handler()
         extra = self.openapi_extra or {}
         scope = Scope(extra["x-scope"]) if "x-scope" in extra else None
+        operation_id = self.operation_id or self.name
         repeatable = bool(extra.get("x-repeatable"))
         known = frozenset(field.alias for field in self.dependant.query_params)
         takes_json = self.body_field is not None
@@ -121,7 +127,9 @@ class GuardedRoute(APIRoute):
             app: App = request.app.state.memos
             limits: Limits = request.app.state.limits
             apply_limits(limits)
-            who = request.scope["who"] = None if scope is None else await authenticate(app, request, scope)
+            who = None if scope is None else await authenticate(app, request, scope, operation_id)
+            request.scope["who"] = who
+            CALLER.set(who)
             _check_query(request, known)
             body = b""
             if request.method in WRITES:
@@ -153,14 +161,33 @@ class GuardedRoute(APIRoute):
         return handle
 
 
-async def authenticate(app: App, request: Request, scope: Scope) -> Principal:
-    """Who is calling. Raises `Unauthenticated` or `Forbidden`."""
+async def authenticate(app: App, request: Request, scope: Scope, operation_id: str = "") -> Principal:
+    """Who is calling, what for, and in whose name. Raises `Unauthenticated`, `Forbidden` or `TooBusy`."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise Unauthenticated
     who = await run_in_threadpool(app.database.authenticate, key.strip())
+    if who.limits:
+        await run_in_threadpool(app.limiter.take, who.tenant_id, who.limits)
     who.require(scope)
+    who = replace(who, calling=_calling(request, scope, operation_id))
+    if who.granted and (cube := request.path_params.get("cube")) is not None:
+        CALLER.set(None)
+        who = await run_in_threadpool(grants.as_guest, app.database, who, cube, operation_id)
+        who.require(scope)
     return who
+
+
+def _calling(request: Request, scope: Scope, operation_id: str) -> Calling:
+    """The context of a call: what it does, and what its headers say it is for."""
+    purpose, session = request.headers.get("x-memos-purpose"), request.headers.get("x-memos-session")
+    if purpose is not None and not PURPOSE.fullmatch(purpose):
+        raise Invalid("a purpose is 1 to 100 letters, digits and '._:-'", where=["header", "x-memos-purpose"])
+    if session is not None and not _SESSION.fullmatch(session):
+        raise Invalid("a session is 1 to 200 printable ASCII characters", where=["header", "x-memos-session"])
+    return Calling(
+        operation_of(operation_id, scope), purpose, session, operation_id in REDACTING, operation_id in GOVERNING
+    )
 
 
 class _BodyRequest(Request):

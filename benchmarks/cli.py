@@ -21,6 +21,8 @@ BENCHMARKS = {
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),
     "kv": ("benchmarks.kv_codecs", "KV codecs, time to first token, composition, policy"),
     "crash": ("benchmarks.crash", "kill -9 of everything under writers: nothing acknowledged is lost"),
+    "isolation": ("benchmarks.isolation", "tenants probing one another on every route and page: leaks"),
+    "poison": ("benchmarks.poison", "planted instructions and facts: set aside or outranked; false alarms"),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 

@@ -11,9 +11,11 @@
     │   ├── IdempotencyConflict     409 idempotency_conflict
     │   ├── ErasedContent           409 erased_content       it was erased here, and the policy refuses its return
     │   ├── Frozen                  409 frozen
+    │   ├── Held                    409 held                 under legal hold
     │   └── MergeConflict           409 merge_conflict
     ├── Stale                       412 stale                If-Match names a state that has passed
     ├── TooBusy                     429 too_busy             comes with a time to wait
+    │   └── QuotaExceeded           429 quota_exceeded       no room left in what the tenant or key may store
     ├── Unavailable                 503 unavailable          a server we depend on does not answer
     │   └── StorageFull             507 storage_full         no room for blobs; rows are unaffected
     └── Misconfigured               500 misconfigured        the operator has to act; says how
@@ -107,6 +109,11 @@ class Frozen(Conflict):
     title = "The memory is frozen"
 
 
+class Held(Conflict):
+    code = "held"
+    title = "Under legal hold"
+
+
 class MergeConflict(Conflict):
     code = "merge_conflict"
     title = "Both sides changed the same memories"
@@ -128,6 +135,13 @@ class TooBusy(MemosError):
     def __init__(self, detail: str = "", *, retry_after_s: int = 5) -> None:
         super().__init__(detail, extra={"retry_after_s": retry_after_s})
         self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(TooBusy):
+    """Waiting alone does not help: something has to be erased, or the quota raised."""
+
+    code = "quota_exceeded"
+    title = "The quota is used up"
 
 
 class Unavailable(MemosError):

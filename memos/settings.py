@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """Presets the first key instead of generating one."""
     secret: SecretStr | None = None
     """Root of keyed hashes and signatures; generated into `data_dir` when absent."""
+    signing_generation: int = Field(default=0, ge=0, le=1_000)
+    """Raise it by one to sign receipts with a new key; those signed before still verify."""
     key_cache_ttl: timedelta = timedelta(seconds=5)
     """How long a revoked key may still work on another replica. Here it stops at once."""
 

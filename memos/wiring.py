@@ -8,10 +8,12 @@ from pathlib import Path
 from redis import Redis
 
 from memos.cache.nudge import NoNudger, Nudger
+from memos.cache.rate_limits import RateLimiter
 from memos.embedded import default_data_dir
 from memos.encoders.embedder import Embedder, build_embedder
 from memos.errors import Misconfigured
 from memos.services.known_speakers import KnownSpeakers
+from memos.services.read_log import ReadLog
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
 from memos.services.signing import keyring
@@ -33,10 +35,13 @@ class App:
     traces: TraceBuffer
     recall: Recall
     nudger: Nudger
+    reads: ReadLog
+    limiter: RateLimiter
 
     def close(self) -> None:
         self.recalls.stop()
         self.traces.stop()
+        self.reads.stop()
         self.nudger.close()
         self.database.close()
         if self.redis is not None:
@@ -64,7 +69,8 @@ def build_app(
     )
     redis = Redis.from_url(settings.redis_url.get_secret_value()) if settings.redis_url else None
     embedder = embedder or embedder_of(settings)
-    recalls, traces = RecallBuffer(database), TraceBuffer(database)
+    recalls, traces, reads = RecallBuffer(database), TraceBuffer(database), ReadLog(database)
+    database.reader = reads.note
     return App(
         settings=settings,
         database=database,
@@ -74,6 +80,8 @@ def build_app(
         traces=traces,
         recall=Recall(database, embedder, recalls, KnownSpeakers(), traces),
         nudger=nudger,
+        reads=reads,
+        limiter=RateLimiter(redis),
     )
 
 

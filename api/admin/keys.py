@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from api.dependencies import Caller, CursorQuery, LimitQuery
 from api.routing import Routes
 from api.schemas.admin import KeyIn, KeyOut, NewKeyOut
 from api.schemas.base import Page
+from api.schemas.governance import RotateIn
 from memos.rules.access import Scope
 from memos.services import administer
 
@@ -44,6 +46,7 @@ def create_key(call: Caller, body: KeyIn) -> Response:
             name=body.name,
             expires_at=body.expires_at,
             now=call.now,
+            clearance=body.clearance,
         )
     return answer(NewKeyOut, made, status=201)
 
@@ -70,3 +73,23 @@ def revoke_key(call: Caller, key_id: Annotated[UUID, Path()]) -> Response:
     with call.writing() as tx:
         administer.revoke_key(call.app.database, tx, call.who, key_id, now=call.now)
         return call.keep(tx, 204)
+
+
+@routes.add(
+    "POST",
+    "/admin/v1/keys/{key_id}/rotate",
+    scope=Scope.ADMIN,
+    summary="Give a key a new secret",
+    answer=NewKeyOut,
+    fails=(404,),
+    # As with a new key: the secret is not stored, so the answer cannot be given twice.
+    repeatable=False,
+)
+def rotate_key(call: Caller, key_id: Annotated[UUID, Path()], body: RotateIn) -> Response:
+    """The key stays the same key, with its id, grants and trail. The secret before works for `overlap_s` longer, so that
+    every client can change over. An `Idempotency-Key` is not honoured: the secret is shown once."""
+    with call.writing() as tx:
+        made = administer.rotate_key(
+            call.app.database, tx, call.who, key_id, overlap=timedelta(seconds=body.overlap_s), now=call.now
+        )
+    return answer(NewKeyOut, made)

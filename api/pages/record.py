@@ -16,7 +16,7 @@ pages = Pages()
 
 MOST_ACTS = 50
 MOST_RECEIPTS = 40
-SUBJECTS = ("cube", "write", "memory", "branch", "tag", "key", "tenant", "session")
+SUBJECTS = ("cube", "write", "memory", "branch", "tag", "key", "tenant", "session", "quarantine", "grant", "hold")
 
 
 @pages.add("GET", "/audit")

@@ -67,6 +67,8 @@ DONE = {
     "retried": "The job waits in the queue again.",
     "revoked": "The key is revoked and stops working at once.",
     "state": "The memory's state has changed.",
+    "released": "Released. It is recalled from now on.",
+    "rejected": "Rejected. It is put away and stays in quarantine.",
     "restored": "The earlier version is the newest one now.",
     "tenant": "The tenant is created. Make a key for it below.",
 }
@@ -109,6 +111,7 @@ NAVIGATION = (
     ("/traces", "Traces"),
     ("/jobs", "Jobs"),
     ("/decisions", "Decisions"),
+    ("/quarantine", "Quarantine"),
     ("/audit", "Audit"),
     ("/receipts", "Erasures"),
     ("/storage", "Storage"),

@@ -30,6 +30,7 @@ from memos.rules.sessions import LASTS, Session
 from memos.services import sessions
 from memos.services.remember import utc_now
 from memos.services.signing import keyring
+from memos.store.calling import CALLER
 from memos.store.engine import Transaction
 from memos.wiring import App
 
@@ -148,6 +149,8 @@ def _answer(page: Page, request: Request, form: dict[str, str]) -> Response:
         return _to_login(request)
     session, who = known
     request.scope["who"] = who
+    # Every transaction of this visit shows what the key may see, as those of the API do. This runs in a context of its own.
+    CALLER.set(who)
     visit = Visit(app, request, who, session, now, form)
     try:
         if request.method == "POST":

@@ -13,6 +13,7 @@ from api.schemas.jobs import JobOut
 from api.schemas.limits import MAX_CUBES
 from api.schemas.oversight import LEVEL, MEMORIES, QUEUE, RECALLS, LevelOut, MemoriesOut, QueueOut, RecallsOut
 from memos.rules.access import Scope
+from memos.rules.header import Sensitivity
 
 TENANT_ID = "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c16"
 KEY_ID = "019d1f6e-7a50-7e9c-b7d8-2f4f5d0a9c12"
@@ -51,6 +52,8 @@ class KeyIn(Input):
     name: Title = ""
     """What the key is for; helps whoever lists the keys."""
     expires_at: Time | None = None
+    clearance: Sensitivity = Sensitivity.SECRET
+    """The most secret label it may read."""
 
 
 class NewKeyOut(Output):
@@ -64,6 +67,7 @@ class NewKeyOut(Output):
         scopes=["read", "write"],
         cubes=None,
         expires_at=None,
+        previous_until=None,
     )
 
     id: UUID
@@ -73,6 +77,8 @@ class NewKeyOut(Output):
     scopes: list[str]
     cubes: list[UUID] | None
     expires_at: Time | None
+    previous_until: Time | None
+    """After a rotation: how long the secret before this one still works."""
 
 
 class KeyOut(Output):
@@ -86,6 +92,9 @@ class KeyOut(Output):
         created_at="2026-08-01T09:30:00Z",
         expires_at=None,
         revoked_at=None,
+        clearance="secret",
+        rotated_at=None,
+        previous_until=None,
     )
 
     id: UUID
@@ -95,6 +104,9 @@ class KeyOut(Output):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
+    clearance: str
+    rotated_at: Time | None
+    previous_until: Time | None
 
 
 class ModelOut(Output):

@@ -36,12 +36,14 @@ MEMORY: dict[str, Any] = {
     "title": None,
     "source": None,
     "merged_into": None,
+    "quarantined": False,
     "created_at": "2026-08-01T09:30:00Z",
     "recorded_at": "2026-08-01T09:30:01Z",
     "from_revision": 12,
     "to_revision": None,
     "removed": False,
     "erased": False,
+    "redacted": False,
     "action": "write",
     "recalls": 0,
     "last_recalled_at": None,
@@ -60,7 +62,7 @@ class MemoryOut(Output):
     """Also the memory's ETag."""
     kind: str
     content: str | None
-    """Null once erased."""
+    """Null once erased, and where it is redacted."""
     state: str
     valid_from: Time | None
     valid_to: Time | None
@@ -79,6 +81,8 @@ class MemoryOut(Output):
     title: str | None
     source: str | None
     merged_into: UUID | None
+    quarantined: bool
+    """Set aside as suspicious: nobody recalls it before a review has released it."""
     created_at: Time
     """When it was said, as the writer told."""
     recorded_at: Time
@@ -89,6 +93,8 @@ class MemoryOut(Output):
     removed: bool
     """Whether this version only says that the branch no longer has the memory."""
     erased: bool
+    redacted: bool
+    """Whether what it says is withheld from this caller, by its label or because it is in quarantine."""
     action: str
     recalls: int
     last_recalled_at: Time | None

@@ -131,6 +131,8 @@ class WrittenMemoryOut(Output):
     version: int
     outcome: Literal["added", "changed", "repeated"]
     """`repeated`: it was known already, which makes it stronger."""
+    quarantined: bool = False
+    """Whether it was set aside as suspicious and waits for a review."""
 
 
 class WrittenOut(Output):

@@ -174,3 +174,23 @@ def revoke_key(
 
     revoke(load_settings(data_dir), key_id)
     typer.echo(f"Key {key_id} is revoked.")
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as 'memos keys list' shows it.")],
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=720, help="How long the secret before this one still works.")
+    ] = 24.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Give a key a new secret. It is printed once, alone on standard output."""
+    from datetime import timedelta
+
+    from memos.cli.keys import rotate
+
+    made = rotate(load_settings(data_dir), key_id, timedelta(hours=overlap_hours))
+    typer.echo(
+        f"Key {made.id} has a new secret; the old one works until {made.previous_until}. Shown only now:", err=True
+    )
+    typer.echo(made.key)

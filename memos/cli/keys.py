@@ -80,6 +80,16 @@ def revoke(settings: Settings, key_id: str) -> None:
         administer.revoke_key(database, tx, who, wanted, now=utc_now())
 
 
+def rotate(settings: Settings, key_id: str, overlap: timedelta) -> NewKey:
+    """A new secret for a key of any tenant. Raises `NotFound` when no tenant has it, or it is revoked."""
+    try:
+        wanted = UUID(key_id)
+    except ValueError:
+        raise Invalid(f"{key_id!r} is no key's id; 'memos keys list' shows them") from None
+    with _console(settings) as (database, who), database.transaction(who.tenant_id) as tx:
+        return administer.rotate_key(database, tx, who, wanted, overlap=overlap, now=utc_now())
+
+
 def _state(key: KeyView) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"

@@ -1,15 +1,17 @@
-"""Who may do what: scopes of a key, and the cubes it is bound to."""
+"""Who may do what: scopes of a key, the cubes it is bound to, how secret a memory it may read, and what it calls for."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from memos.errors import Forbidden, Invalid, NotFound
+from memos.rules.header import Sensitivity
 
 KEY_PREFIX = "mk_"
 KEY_BYTES = 32
@@ -26,6 +28,50 @@ class Scope(StrEnum):
 
 ALL_SCOPES = frozenset(Scope)
 
+LABELS: Final = (Sensitivity.PUBLIC, Sensitivity.NORMAL, Sensitivity.PERSONAL, Sensitivity.SECRET)
+"""From the least to the most secret; a place in it is a clearance."""
+TOP_CLEARANCE: Final = len(LABELS) - 1
+QUARANTINE: Final = 8
+"""What is in quarantine counts as more secret than any label (see migration 0006)."""
+EVERYTHING: Final = 99
+
+
+def rank(sensitivity: str, *, quarantined: bool = False) -> int:
+    """How secret a version is, as the database's policies count it. An unknown label is the most secret one."""
+    if quarantined:
+        return QUARANTINE
+    return LABELS.index(Sensitivity(sensitivity)) if sensitivity in set(LABELS) else TOP_CLEARANCE
+
+
+class Operation(StrEnum):
+    """What a call does, as a cube's policy and a grant name it."""
+
+    RECALL = "recall"
+    """Search and context."""
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The context of a call. `redacts`: its answer can show that a memory is there without showing what it says."""
+
+    operation: Operation = Operation.READ
+    purpose: str | None = None
+    session: str | None = None
+    redacts: bool = False
+    governs: bool = False
+    """It looks at or changes the cube's policy itself, which no rule of that policy takes from an admin of the tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A rate: `subject` is `tenant` or a key's id."""
+
+    subject: str
+    rate_per_s: float
+    burst: int
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -37,6 +83,14 @@ class Principal:
     scopes: frozenset[Scope]
     cube_ids: frozenset[UUID] | None = None
     operator: bool = False
+    clearance: int = TOP_CLEARANCE
+    """The most secret label it may read, as a place in `LABELS`."""
+    calling: Calling = field(default_factory=Calling)
+    granted: frozenset[UUID] = frozenset()
+    """Cubes of others that a grant may open."""
+    grant_id: UUID | None = None
+    """The grant under which it acts in another's name."""
+    limits: tuple[Limit, ...] = ()
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the key has the scope."""
@@ -48,6 +102,11 @@ class Principal:
         self.require(Scope.ADMIN)
         if not self.operator:
             raise Forbidden("only an admin key of the operating tenant may do that")
+
+    @property
+    def governs(self) -> bool:
+        """Whether no rule of a cube's policy refuses this call: or a slip in the rules would lock everybody out."""
+        return self.calling.governs and Scope.ADMIN in self.scopes and self.grant_id is None
 
     def may_reach(self, cube_id: UUID) -> bool:
         return self.cube_ids is None or cube_id in self.cube_ids

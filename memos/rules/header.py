@@ -73,6 +73,8 @@ class Draft:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     merged_into: UUID | None = None
+    quarantined: bool = False
+    """Set aside: kept, but recalled by nobody before a review released it."""
     action: str = "write"
     state_before: str | None = None
     sources: tuple[Source, ...] = ()

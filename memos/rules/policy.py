@@ -4,7 +4,10 @@
      "promote":       {"enabled": true, "budget_bytes": 268435456, "min_recalls": 3.0, ...},
      "extraction":    {...}, "consolidation": {...},          # see derivation_policy
      "refuse_erased": false,
-     "trace_sample":  1.0}
+     "trace_sample":  1.0,
+     "audit_reads":   "sensitive",
+     "access":        {...},                                  # see calling_policy
+     "retention":     [...]}                                  # see retention
 
 A policy is checked when it is set, and refused with the place and the reason: a misspelt wish must not look granted.
 `version` names a policy in the log of decisions: that of the defaults, and a digest of what differs from them.
@@ -19,12 +22,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
 from memos.errors import Invalid
-from memos.rules import derivation_policy, forgetting, promotion
+from memos.rules import calling_policy, derivation_policy, forgetting, promotion, retention
 from memos.rules.header import Kind, canonical
 from memos.rules.strength import STABILITY_MAX_DAYS
 
 WHERE: Final = ("body", "policy")
-SECTIONS: Final = ("forget", "promote", "extraction", "consolidation", "refuse_erased", "trace_sample")
+SECTIONS: Final = ("forget", "promote", "extraction", "consolidation", "refuse_erased", "trace_sample", "audit_reads", "access",
+                   "retention")  # fmt: skip
 _MOST_TAGS = 32
 # What a 32-bit count or a file system can mean; beyond it a number is a slip.
 _MOST = 2**53
@@ -77,6 +81,10 @@ def parse(policy: Mapping[str, Any]) -> CubePolicy:
     _require(_flag(refuse), "refuse_erased")
     sample = policy.get("trace_sample", 1.0)
     _require(_number(0, 1)(sample), "trace_sample")
+    if policy.get("audit_reads", "sensitive") not in ("off", "sensitive", "all"):
+        _require("must be 'off', 'sensitive' or 'all'", "audit_reads")
+    calling_policy.parse(policy.get("access", {}))
+    retention.parse(policy.get("retention", []))
     return CubePolicy(_forget(_section(policy, "forget")), _promote(_section(policy, "promote")), refuse, float(sample))
 
 

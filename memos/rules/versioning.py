@@ -58,6 +58,8 @@ def fingerprint(draft: Draft, text_sha256: bytes) -> bytes:
                 sorted(draft.tags),
                 dict(draft.metadata),
                 None if draft.merged_into is None else str(draft.merged_into),
+                # Only where it is set: the hashes of versions older than quarantine stay what they were.
+                *(["quarantined"] if draft.quarantined else []),
             ]
         )
     ).digest()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 
-from memos.errors import Frozen, Invalid, NotFound
+from memos.errors import Forbidden, Frozen, Invalid, NotFound
 from memos.rules import policy as policies
-from memos.rules.access import Principal, Scope, new_key, parse_scopes
+from memos.rules.access import Principal, Scope, new_key, parse_scopes, rank
+from memos.rules.header import Sensitivity
+from memos.services import holds
 from memos.services.cursors import id_of
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
-from memos.store import audit, cubes, memories, tenants
+from memos.store import audit, cubes, memories, quotas, tenants
 from memos.store.engine import Database, Transaction
 from memos.store.revision_writer import RevisionWriter
 from memos.store.tenants import KeyView, TenantView
@@ -44,7 +46,15 @@ def list_cubes(tx: Transaction, who: Principal, *, limit: int, cursor: str | Non
     who.require(Scope.READ)
     only = None if who.cube_ids is None else sorted(who.cube_ids)
     found = page(cubes.list_cubes(tx, limit + 1, id_of(cursor), only), limit, lambda c: c.id)
-    return Page([_cube_view(tx, cubes.view(tx, str(c.id))) for c in found.items], found.next_cursor)
+    return Page([seen for c in found.items if (seen := _if_allowed(tx, c.id)) is not None], found.next_cursor)
+
+
+def _if_allowed(tx: Transaction, cube_id: UUID) -> CubeView | None:
+    """None for a cube whose policy refuses this caller in this context."""
+    try:
+        return _cube_view(tx, cubes.view(tx, str(cube_id)))
+    except Forbidden:
+        return None
 
 
 def update_cube(
@@ -99,7 +109,10 @@ def delete_cube(tx: Transaction, who: Principal, cube: str, *, now: datetime, if
     require_match(if_match, view.branch.head_revision, "the cube")
     if frozen := memories.frozen_count(tx, found.id):
         raise Frozen(f"{frozen} memories of this cube are frozen; unfreeze them first")
+    holds.refuse_cube(tx, found.id)
+    freed = quotas.stored(tx, found.id)
     cubes.delete(tx, found.id)
+    quotas.refund(tx, memories=freed[0], size_bytes=freed[1])
     audit.record(tx, who.key_id, "cube.delete", now, cube_id=found.id, target=found.name)
 
 
@@ -117,6 +130,8 @@ class NewKey:
     scopes: list[str]
     cubes: list[UUID] | None
     expires_at: datetime | None
+    previous_until: datetime | None = None
+    """How long the secret before this one still works."""
 
 
 def create_tenant(tx: Transaction, who: Principal, *, name: str, now: datetime) -> TenantView:
@@ -142,6 +157,7 @@ def create_key(
     name: str,
     expires_at: datetime | None,
     now: datetime,
+    clearance: str = Sensitivity.SECRET,
 ) -> NewKey:
     """A key for the caller's tenant or, for the operator, for any. Nobody gives scopes they do not hold."""
     who.require(Scope.ADMIN)
@@ -151,13 +167,15 @@ def create_key(
         raise Invalid("a key needs at least one scope", where=["body", "scopes"])
     for scope in sorted(wanted):
         who.require(scope)
+    if rank(clearance) > who.clearance:
+        raise Forbidden("nobody gives a key a higher clearance than their own")
     target = tenants.find(tx, tenant or str(who.tenant_id))
     key = new_key()
     if target.id == who.tenant_id:
-        made = _insert_key(tx, key, wanted, cube_refs, name, expires_at)
+        made = _insert_key(tx, key, wanted, cube_refs, name, expires_at, clearance)
     else:
         with database.transaction(target.id) as theirs:
-            made = _insert_key(theirs, key, wanted, cube_refs, name, expires_at)
+            made = _insert_key(theirs, key, wanted, cube_refs, name, expires_at, clearance)
             audit.record(theirs, None, "key.create", now, target=str(made.id), detail={"by_operator": str(who.key_id)})
     audit.record(tx, who.key_id, "key.create", now, target=str(made.id), detail={"tenant": target.name})
     return NewKey(made.id, key, target.id, made.name, made.scopes, made.cube_ids, made.expires_at)
@@ -170,9 +188,55 @@ def _insert_key(
     cube_refs: Sequence[str] | None,
     name: str,
     expires_at: datetime | None,
+    clearance: str,
 ) -> KeyView:
     cube_ids = None if cube_refs is None else [cubes.find(tx, ref).id for ref in cube_refs]
-    return tenants.insert_key(tx, key, name, scopes, cube_ids, expires_at)
+    return tenants.insert_key(tx, key, name, scopes, cube_ids, expires_at, clearance)
+
+
+def rotate_key(
+    database: Database, tx: Transaction, who: Principal, key_id: UUID, *, overlap: timedelta, now: datetime
+) -> NewKey:
+    """A new secret for a key, which stays the same key; the old secret works for `overlap` longer.
+
+    Whoever rotates a key then holds it, so they must hold all it may do. Raises `NotFound` for a revoked one too.
+    """
+    who.require(Scope.ADMIN)
+    who.require_unbound()
+    if (found := tenants.find_key(tx, key_id)) is not None:
+        made = _rotate(tx, who, found, overlap, now)
+    elif who.operator:
+        for tenant in tenants.list_tenants(tx):
+            if tenant.id != who.tenant_id:
+                with database.transaction(tenant.id) as theirs:
+                    if (found := tenants.find_key(theirs, key_id)) is not None:
+                        made = _rotate(theirs, who, found, overlap, now)
+                        audit.record(theirs, None, "key.rotate", now, target=str(key_id),
+                                     detail={"by_operator": str(who.key_id)})  # fmt: skip
+                        break
+        else:
+            raise NotFound("no such key")
+    else:
+        raise NotFound("no such key")
+    audit.record(
+        tx, who.key_id, "key.rotate", now, target=str(key_id), detail={"overlap_s": int(overlap.total_seconds())}
+    )
+    tx.after_commit(lambda: database.forget_key(key_id))
+    return made
+
+
+def _rotate(tx: Transaction, who: Principal, found: KeyView, overlap: timedelta, now: datetime) -> NewKey:
+    for scope in sorted(found.scopes):
+        who.require(Scope(scope))
+    if rank(found.clearance) > who.clearance:
+        raise Forbidden("this key may read more than the one that would rotate it")
+    key = new_key()
+    made = tenants.rotate_key(tx, found.id, key, now + overlap, now)
+    if made is None:
+        raise NotFound("no such key")
+    return NewKey(
+        made.id, key, tx.tenant_id, made.name, made.scopes, made.cube_ids, made.expires_at, made.previous_until
+    )
 
 
 def list_keys(tx: Transaction, who: Principal, *, limit: int, cursor: str | None) -> Page[KeyView]:

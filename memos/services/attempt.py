@@ -26,6 +26,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from memos.encoders.embedder import Embedder
+from memos.rules.access import QUARANTINE
 from memos.settings import Settings
 from memos.store import jobs
 from memos.store.engine import Database, Transaction
@@ -95,9 +96,9 @@ class Attempt:
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        """One snapshot of the tenant's data."""
+        """One snapshot of the tenant's data, without what is in quarantine: nothing is made of that."""
         self.check()
-        with self.parts.database.transaction(self.tenant_id, read_only=True) as tx:
+        with self.parts.database.transaction(self.tenant_id, read_only=True, sight=QUARANTINE - 1) as tx:
             yield tx
 
     @contextmanager

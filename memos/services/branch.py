@@ -60,6 +60,8 @@ def diff(tx: Transaction, who: Principal, cube: str, *, from_: At, to: At, branc
     rows = memories.by_version_ids(
         tx, [new[m].id for m in (*added, *changed)] + [old[m].id for m in (*removed, *changed)]
     )
+    told = [row for row in rows.values() if row.text is not None]
+    tx.saw("diff", after.cube.id, after.cube.policy, [(row.memory_id, row.version, row.sensitivity) for row in told])
     return DiffView(
         added=[MemoryView.of(rows[new[m].id]) for m in added],
         changed=[Changed(m, MemoryView.of(rows[old[m].id]), MemoryView.of(rows[new[m].id])) for m in changed],
@@ -133,7 +135,7 @@ def merge(
     wanted = {*plan.take, *plan.remove, *plan.conflicts[:MOST_LISTED]}
     rows = memories.by_version_ids(tx, [s[m].id for s in (base, ours, theirs) for m in wanted if m in s])
     sides = [{m: rows[row.id] for m, row in s.items() if row.id in rows} for s in (base, ours, theirs)]
-    conflicts = [_conflict(m, sides) for m in plan.conflicts[:MOST_LISTED]]
+    conflicts = [_conflict(tx, m, sides) for m in plan.conflicts[:MOST_LISTED]]
     if dry_run:
         return MergeView(None, len(plan.take) + len(plan.remove), conflicts)
     if conflicts and strategy == "fail":
@@ -240,8 +242,11 @@ def _mark(state: dict[UUID, Standing], memory_id: UUID) -> bytes | None:
     return state[memory_id].fingerprint if memory_id in state else None
 
 
-def _conflict(memory_id: UUID, sides: list[dict[UUID, Version]]) -> ConflictView:
-    base, ours, theirs = (MemoryView.of(s[memory_id]) if memory_id in s else None for s in sides)
+def _conflict(tx: Transaction, memory_id: UUID, sides: list[dict[UUID, Version]]) -> ConflictView:
+    """A merge reads all it rewrites, so what the caller may not see is withheld here: on every side, if on one."""
+    rows = [s.get(memory_id) for s in sides]
+    withheld = not all(tx.sees(row.sensitivity, quarantined=row.quarantined) for row in rows if row is not None)
+    base, ours, theirs = (None if row is None else MemoryView.of(row, withheld=withheld) for row in rows)
     return ConflictView(memory_id, base, ours, theirs)
 
 

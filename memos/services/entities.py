@@ -11,7 +11,7 @@ from memos.errors import Conflict, Invalid, NotFound
 from memos.rules.access import Principal, Scope
 from memos.rules.entities import entity_key
 from memos.services.views import Page
-from memos.store import audit, cubes, graph, identities
+from memos.store import audit, cubes, graph, identities, memories
 from memos.store.cubes import At
 from memos.store.engine import Transaction
 from memos.store.graph import EntityRow, Lens, MentionRow, RelationRow
@@ -91,6 +91,12 @@ def get_entity(
     view = _entity(row, known)
     names = [name for name in lens.meanings.names([row.id]) if name != row.id]
     others = graph.find(tx, lens.view.cube.id, names)
+    mentions = graph.mentions(tx, lens, [row.id], MOST_MENTIONS)
+    relations = graph.relations(tx, lens, [row.id], MOST_RELATIONS)
+    telling = {one.memory_id for one in mentions} | {one.memory_id for one in relations}
+    told = memories.get_many(tx, lens.view, telling)
+    given = [(one.memory_id, one.version, one.sensitivity) for one in told.values()]
+    tx.saw("entity", lens.view.cube.id, lens.view.cube.policy, given)
     return EntityDetail(
         id=row.id,
         name=view.name,
@@ -98,8 +104,8 @@ def get_entity(
         aliases=view.aliases,
         memories=view.memories,
         members=[Member(other.id, other.name) for other in sorted(others.values(), key=lambda other: other.key)],
-        mentions=graph.mentions(tx, lens, [row.id], MOST_MENTIONS),
-        relations=graph.relations(tx, lens, [row.id], MOST_RELATIONS),
+        mentions=mentions,
+        relations=relations,
     )
 
 

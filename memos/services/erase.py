@@ -17,17 +17,17 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid_utils
 
-from memos.errors import Frozen, Invalid, MemosError, NotFound
+from memos.errors import Forbidden, Frozen, Invalid, MemosError, NotFound
 from memos.rules import filters
 from memos.rules import receipts as rules
-from memos.rules.access import Principal, Scope
+from memos.rules.access import TOP_CLEARANCE, Principal, Scope
 from memos.rules.header import instant
-from memos.services import probes, signing
+from memos.services import holds, probes, signing
 from memos.services.attempt import Attempt, Outcome
 from memos.services.probes import Probe, Taken
 from memos.services.remember import utc_now
 from memos.services.signing import Keyring
-from memos.store import audit, cubes, erasure, jobs, marks, memories, receipts, revisions
+from memos.store import audit, cubes, erasure, jobs, marks, memories, quotas, receipts, revisions
 from memos.store.cubes import Cube, View
 from memos.store.engine import Transaction
 from memos.store.erasure import Reached
@@ -87,6 +87,7 @@ def preview(tx: Transaction, who: Principal, cube: str, wanted: Wanted) -> Erasu
     who.require(Scope.ERASE)
     view = cubes.view(tx, cube, wanted.branch)
     who.reach(view.cube.id)
+    _require_clearance(tx)
     asked = _asked(tx, view, wanted)
     reached = erasure.closure(tx, view.cube.id, asked)
     return ErasurePreview(
@@ -105,10 +106,13 @@ def request(tx: Transaction, who: Principal, cube: str, wanted: Wanted, *, now: 
     who.require(Scope.ERASE)
     view = cubes.view(tx, cube, wanted.branch)
     who.reach(view.cube.id)
+    _require_clearance(tx)
     asked = _asked(tx, view, wanted)
     if not asked:
         raise NotFound("no memory fits the filter")
-    _refuse_frozen(tx, view.cube, erasure.closure(tx, view.cube.id, asked))
+    reached = erasure.closure(tx, view.cube.id, asked)
+    refuse_frozen(tx, view.cube, reached)
+    holds.refuse(tx, view.cube.id, reached)
     receipt_id = uuid_utils.uuid7()
     payload = {
         "memory_ids": [str(memory_id) for memory_id in asked],
@@ -136,7 +140,7 @@ def get_receipt(tx: Transaction, who: Principal, receipt_id: UUID) -> dict[str, 
 def public_keys(tx: Transaction, who: Principal, keys: Keyring) -> list[dict[str, str]]:
     """The key that signs now, and those that signed this tenant's receipts before it."""
     who.require(Scope.READ)
-    known = dict.fromkeys([keys.public, *receipts.signers(tx)])
+    known = dict.fromkeys([keys.public, *keys.retired, *receipts.signers(tx)])
     return [rules.key_json(public) for public in known]
 
 
@@ -150,12 +154,15 @@ def erase(attempt: Attempt) -> Outcome:
         now = utc_now()
         asked = erasure.known(tx, cube.id, [UUID(memory_id) for memory_id in payload["memory_ids"]])
         reached = erasure.closure(tx, cube.id, asked)
-        _refuse_frozen(tx, cube, reached)
+        refuse_frozen(tx, cube, reached)
+        holds.refuse(tx, cube.id, reached)
         keys_before = erasure.dedup_keys(tx, cube.id, reached)
         texts = erasure.texts(tx, cube.id, reached)
         revisions = _remove(tx, cube, reached, author, payload["reason"], now)
         versions = erasure.versions(tx, cube.id, reached)
+        freed = quotas.stored(tx, cube.id, reached)
         rows = erasure.wipe(tx, cube.id, reached, attempt.job.id, now)
+        quotas.refund(tx, memories=freed[0], size_bytes=freed[1])
         if marks.wanted(cube):
             rows["erasure_marks"] = marks.keep(tx, cube, [text.text for text in texts], now)
         doors = probes.run(tx, cube, Taken(reached.keys(), versions, texts, keys_before), now)
@@ -191,6 +198,12 @@ def erase(attempt: Attempt) -> Outcome:
 # ---------------------------------------------------------------- steps
 
 
+def _require_clearance(tx: Transaction) -> None:
+    """What is taken and what is left behind is told by what memories say: nobody asks who may not read them all."""
+    if tx.clearance < TOP_CLEARANCE:
+        raise Forbidden("erasing takes the highest clearance: a key of less cannot see what it would take")
+
+
 def _asked(tx: Transaction, view: View, wanted: Wanted) -> list[UUID]:
     """The memories meant. Raises `NotFound` for an id that names none: the caller must know what was not erased."""
     if (wanted.memory_ids is None) == (wanted.filter is None):
@@ -214,7 +227,7 @@ def _frozen(tx: Transaction, cube: Cube, reached: Collection[UUID]) -> list[UUID
     return sorted(set().union(*(erasure.frozen(tx, view, reached) for view in views)))
 
 
-def _refuse_frozen(tx: Transaction, cube: Cube, reached: Collection[UUID]) -> None:
+def refuse_frozen(tx: Transaction, cube: Cube, reached: Collection[UUID]) -> None:
     if found := _frozen(tx, cube, reached):
         raise Frozen(
             f"{len(found)} of the {len(reached)} memories this would erase are frozen; unfreeze them first",

@@ -25,7 +25,7 @@ from memos.services import attempt as attempts
 from memos.services.attempt import Attempt
 from memos.services.decisions import RunPreview
 from memos.services.remember import utc_now
-from memos.store import cubes, decisions, jobs, memories, retention
+from memos.store import cubes, decisions, holds, jobs, memories, retention
 from memos.store.cubes import View
 from memos.store.engine import Database, Transaction
 from memos.store.jobs import Job
@@ -143,10 +143,12 @@ def _write(
         return [], None
     writer = RevisionWriter(tx, str(view.cube.id), view.branch.name, now=utc_now())
     shown = memories.get_many(tx, writer.view, [act.memory_id for act in acts])
+    kept = holds.held(tx, view.cube.id, shown)
     applied = []
     for act in acts:
         row = shown.get(act.memory_id)
-        if row is not None and row.id == known[act.memory_id]:
+        held = act.memory_id in kept and act.outcome is not Outcome.RESTORE
+        if row is not None and row.id == known[act.memory_id] and not held:
             writer.change(row, _changed(row, act.outcome))
             applied.append(act)
     summary = ", ".join(f"{outcome} {n}" for outcome, n in sorted(_counts(applied).items()))

@@ -149,6 +149,8 @@ class _Walk:
 
     def _answer(self) -> GraphView:
         texts = self._texts(self.memories)
+        given = [(row.memory_id, row.version, row.sensitivity) for row in texts.values()]
+        self.tx.saw("graph", self.lens.view.cube.id, self.lens.view.cube.policy, given)
         names = graph.find(self.tx, self.lens.view.cube.id, self.entities)
         known = graph.seen(self.tx, self.lens, list(self.entities))
         nodes = [Node(m, "memory", row.kind, row.text or "", self.memories[m]) for m, row in texts.items()]

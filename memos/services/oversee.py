@@ -15,7 +15,7 @@ from memos.services.cursors import id_of, number_of
 from memos.services.views import Page, page
 from memos.store import audit, decisions, jobs, oversight, receipts, storage, traces
 from memos.store import cubes as cube_rows
-from memos.store.audit import Act
+from memos.store.audit import Recorded
 from memos.store.decisions import Logged
 from memos.store.engine import Transaction
 from memos.store.jobs import Job
@@ -180,7 +180,7 @@ def list_acts(
     cube: str | None,
     limit: int,
     cursor: str | None,
-) -> Page[Act]:
+) -> Page[Recorded]:
     """The audit trail, newest first. A key bound to cubes sees what was done to them."""
     who.require(Scope.ADMIN)
     rows = audit.list_page(

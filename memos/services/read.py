@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from memos.store import cubes, memories
 from memos.store.cubes import At, View
 from memos.store.engine import Transaction
 from memos.store.filters import compile_filter
+from memos.store.memories import Version
 
 
 def list_memories(
@@ -40,6 +42,8 @@ def list_memories(
     if tag is not None:
         parts.append(Condition("tags", Type.WORDS, "contains", tag))
     condition, parameters = compile_filter(Group("and", tuple(parts)) if parts else None)
+    if tag is not None or session_id is not None or external_id is not None:
+        condition += " AND c.id IS NOT NULL"  # what is withheld must not be guessed by asking for it
     if as_of is not None:
         condition += (
             " AND (v.valid_from IS NULL OR v.valid_from <= :as_of) AND (v.valid_to IS NULL OR v.valid_to > :as_of)"
@@ -47,6 +51,7 @@ def list_memories(
         parameters["as_of"] = as_of
     rows = memories.list_page(tx, view, condition, parameters, limit + 1, id_of(cursor))
     found = page(rows, limit, lambda row: row.memory_id)
+    _tell(tx, view, "list", found.items)
     usage = memories.usage(tx, view.cube.id, [row.memory_id for row in found.items])
     return Page([MemoryView.of(row, usage.get(row.memory_id)) for row in found.items], found.next_cursor)
 
@@ -59,6 +64,7 @@ def get_memory(
     row = memories.get(tx, view, memory_id)
     if row is None or (as_of is not None and not _valid(row.valid_from, row.valid_to, as_of)):
         raise NotFound("no such memory")
+    _tell(tx, view, "get", [row])
     return MemoryView.of(row, memories.usage(tx, view.cube.id, [memory_id]).get(memory_id))
 
 
@@ -72,6 +78,7 @@ def history(
     if not rows and before is None:
         raise NotFound("no such memory")
     found = page(rows, limit, lambda row: row.version)
+    _tell(tx, view, "history", found.items)
     return Page([MemoryView.of(row) for row in found.items], found.next_cursor)
 
 
@@ -92,6 +99,7 @@ def provenance(tx: Transaction, who: Principal, cube: str, memory_id: UUID, *, b
 def links_of(tx: Transaction, view: View, sources: list[Source]) -> list[Link]:
     """Sources with what the view shows of them; a kind and content of None where it shows nothing."""
     shown = memories.get_many(tx, view, {s.memory_id for s in sources})
+    _tell(tx, view, "provenance", list(shown.values()))
     return [
         Link(
             s.memory_id,
@@ -102,6 +110,12 @@ def links_of(tx: Transaction, view: View, sources: list[Source]) -> list[Link]:
         )
         for s in sources
     ]
+
+
+def _tell(tx: Transaction, view: View, door: str, rows: Sequence[Version]) -> None:
+    """What was withheld has not been read."""
+    given = [(row.memory_id, row.version, row.sensitivity) for row in rows if row.text is not None]
+    tx.saw(door, view.cube.id, view.cube.policy, given)
 
 
 def _open(tx: Transaction, who: Principal, cube: str, branch: str, at: At) -> View:

@@ -18,6 +18,9 @@ from memos.rules.access import Principal, Scope
 from memos.rules.chunking import passages
 from memos.rules.derivation_policy import ExtractionPolicy
 from memos.rules.header import DEFAULT_PRIORITY, Draft, Kind, Sensitivity, dedup_key
+from memos.rules.injection import Finding
+from memos.rules.suspicion import look_at
+from memos.services import suspicion
 from memos.services.encode import encode
 from memos.services.etags import require_match
 from memos.services.views import Written, WrittenMemory
@@ -63,6 +66,8 @@ class Prepared:
     drafts: list[Draft]
     encoded: list[Encoded]
     document: str | None = None
+    findings: list[Finding] | None = None
+    """What the patterns of injection found in each draft; looked for when it is written, if not before."""
 
 
 def prepare_messages(
@@ -71,7 +76,7 @@ def prepare_messages(
     """Turns of one session. Without a time of its own a message is stamped `now`, a microsecond after the one before,
     so that someone who says "ok" twice in one request has said it twice."""
     drafts = [_keyed(turn(m, session_id, now + timedelta(microseconds=i))) for i, m in enumerate(messages)]
-    return Prepared(cube, branch, "messages", drafts, encode(embedder, drafts))
+    return Prepared(cube, branch, "messages", drafts, encode(embedder, drafts), findings=_looked_at(drafts))
 
 
 def turn(message: MessageIn, session_id: str, now: datetime) -> Draft:
@@ -121,7 +126,8 @@ def prepare_document(
     ]
     if not drafts:
         raise Invalid("the text holds nothing but white space", where=["body", "text"])
-    return Prepared(cube, branch, "document", drafts, encode(embedder, drafts), document=external_id)
+    findings = _looked_at(drafts)
+    return Prepared(cube, branch, "document", drafts, encode(embedder, drafts), document=external_id, findings=findings)
 
 
 def prepare_items(embedder: Embedder, cube: str, *, items: Sequence[ItemIn], branch: str, now: datetime) -> Prepared:
@@ -144,7 +150,11 @@ def prepare_items(embedder: Embedder, cube: str, *, items: Sequence[ItemIn], bra
         )
         for i in items
     ]
-    return Prepared(cube, branch, "memories", drafts, encode(embedder, drafts))
+    return Prepared(cube, branch, "memories", drafts, encode(embedder, drafts), findings=_looked_at(drafts))
+
+
+def _looked_at(drafts: Sequence[Draft]) -> list[Finding]:
+    return [look_at(draft) for draft in drafts]
 
 
 def write(
@@ -161,15 +171,19 @@ def write(
     writer = RevisionWriter(tx, prepared.cube, prepared.branch, now=now)
     who.reach(writer.cube.id)
     require_match(if_match, writer.branch.head_revision, "the branch")
-    outcome = _Outcome(writer, prepared.drafts)
-    for draft, encoded in zip(prepared.drafts, prepared.encoded, strict=True):
+    findings = prepared.findings if prepared.findings is not None else _looked_at(prepared.drafts)
+    judged = suspicion.judged(tx, who, prepared.drafts, findings, now)
+    outcome = _Outcome(writer, judged.drafts)
+    for draft, encoded in zip(judged.drafts, prepared.encoded, strict=True):
         outcome.take(draft, encoded)
     if prepared.document is not None:
         _retire_passages(writer, prepared.document, set(outcome.order))
     revised = writer.finish(kind=prepared.kind, author=who.key_id, reason=reason)
     usage.repeated(tx, writer.cube.id, outcome.repeated, now)
     job_ids: list[UUID] = []
+    aside = judged.aside(outcome.ids(), revised.versions)
     if revised.written:
+        suspicion.keep(tx, who, writer, judged, aside)
         audit.record(tx, who.key_id, f"write.{prepared.kind}", now, cube_id=writer.cube.id,
                      detail={"revision": revised.number, "memories": len(outcome.order)})  # fmt: skip
         extraction = ExtractionPolicy.of(writer.cube.policy).enabled
@@ -177,7 +191,13 @@ def write(
     return Written(
         revised.number,
         [
-            WrittenMemory(memory_id, external_id, revised.versions.get(memory_id, version), how)
+            WrittenMemory(
+                memory_id,
+                external_id,
+                revised.versions.get(memory_id, version),
+                how,
+                outcome.is_set_aside(memory_id, aside),
+            )
             for memory_id, external_id, version, how in outcome.rows()
         ],
         job_ids,
@@ -205,6 +225,9 @@ class _Outcome:
             self._sequence.append(memory_id)  # twice in one request
             return
         shown = self._shown.get(memory_id) if memory_id else None
+        if shown is not None and not self.writer.tx.sees(shown.sensitivity, quarantined=False):
+            # Saying the same as a memory one may not read neither tells that it is there nor writes over it.
+            memory_id, shown = None, None
         if shown is None:
             memory_id = self.writer.add(self._placed(draft), encoded, memory_id)
             self._ids[key] = memory_id
@@ -249,6 +272,17 @@ class _Outcome:
         self._ordinals[draft.session_id] += 1
         return replace(draft, ordinal=ordinal)
 
+    def ids(self) -> list[UUID]:
+        """The memory of each draft, in their order."""
+        return self._sequence
+
+    def is_set_aside(self, memory_id: UUID, aside: Mapping[UUID, object]) -> bool:
+        """Now, or already when it was said before."""
+        shown = self._shown.get(memory_id)
+        return memory_id in aside or (
+            self.order[memory_id][2] == "repeated" and shown is not None and shown.quarantined
+        )
+
     def rows(self) -> list[tuple[UUID, str | None, int, Any]]:
         return [(memory_id, *self.order[memory_id]) for memory_id in self._sequence]
 
@@ -268,7 +302,7 @@ def refuse_frozen(row: Version) -> None:
 def _retire_passages(writer: RevisionWriter, external_id: str, kept: set[UUID]) -> None:
     """Passages of an earlier text of the same document are put away, not deleted."""
     for row in memories.passages_of(writer.tx, writer.view, external_id):
-        if row.memory_id not in kept:
+        if row.memory_id not in kept and writer.tx.sees(row.sensitivity, quarantined=False):
             writer.change(row, replace(row.draft(), state="archived", action="archive"))
 
 

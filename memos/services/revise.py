@@ -14,6 +14,7 @@ from memos.rules.access import Principal, Scope
 from memos.rules.derivation_policy import ExtractionPolicy
 from memos.rules.header import Draft, Kind, dedup_key
 from memos.rules.lifecycle import Action, State, Touch, check_touch, check_transition
+from memos.services import holds, suspicion
 from memos.services.encode import encode
 from memos.services.etags import require_match
 from memos.services.views import MemoryView
@@ -88,11 +89,17 @@ def change(
     after = replace(_apply(row.draft(), prepared.changes, now), action="write")
     if "content" in prepared.changes and row.external_id is None:
         after = replace(after, dedup_key=dedup_key(after))
+    judged = None
+    if prepared.encoded is not None:
+        judged = suspicion.judged(tx, who, [after], None, now)
+        # Under another's words one's own name does not make a memory better believed than it was.
+        [fresh] = judged.drafts
+        after = replace(fresh, trust=min(fresh.trust, row.trust))
     writer.change(row, after, prepared.encoded)
     if prepared.encoded is not None:
         extraction = ExtractionPolicy.of(writer.cube.policy).enabled
         jobs.promise_after_write(tx, writer.cube.id, writer.branch.name, extraction=extraction)
-    return _finish(writer, who, "edit", reason, row.memory_id)
+    return _finish(writer, who, "edit", reason, row.memory_id, judged)
 
 
 def archive(
@@ -134,7 +141,9 @@ def restore(
     if earlier.erased_at is not None:
         raise Conflict(f"version {version} was erased and cannot come back")
     row = memories.get(tx, writer.view, memory_id)
+    _refuse_unseen(tx, earlier)
     if row is not None:
+        _refuse_unseen(tx, row)
         require_match(if_match, row.version, "the memory")
         check_touch_for_restore(row)
     # What had run out would run out again at once.
@@ -163,6 +172,8 @@ def set_state(
         who.require(Scope.FREEZE)
     if before is target:
         return _view(tx, writer, memory_id)
+    if target in (State.ARCHIVED, State.EXPIRED):
+        holds.refuse(tx, writer.cube.id, [memory_id])
     action = _action(before, target)
     frozen_from = State(row.state_before) if row.state_before else None
     check_transition(before, target, action=action, frozen_from=frozen_from)
@@ -198,8 +209,20 @@ def _begin(
     writer = RevisionWriter(tx, cube, branch, now=now)
     who.reach(writer.cube.id)
     row = _shown(tx, writer.view, memory_id)
+    _refuse_unseen(tx, row)
     require_match(if_match, row.version, "the memory")
     return writer, row
+
+
+def _refuse_unseen(tx: Transaction, row: Version) -> None:
+    """Nobody changes what they may not read; what is in quarantine waits for a review."""
+    if not tx.sees(row.sensitivity, quarantined=False):
+        raise NotFound("no such memory on this branch")
+    if row.quarantined and tx.caller is not None:
+        raise Conflict(
+            "the memory is in quarantine; a review has to release or reject it first",
+            extra={"memory_id": str(row.memory_id)},
+        )
 
 
 def _shown(tx: Transaction, view: cubes.View, memory_id: UUID) -> Version:
@@ -225,8 +248,17 @@ def _apply(draft: Draft, changes: Mapping[str, Any], now: datetime) -> Draft:
     return after
 
 
-def _finish(writer: RevisionWriter, who: Principal, action: str, reason: str, memory_id: UUID) -> MemoryView:
+def _finish(
+    writer: RevisionWriter,
+    who: Principal,
+    action: str,
+    reason: str,
+    memory_id: UUID,
+    judged: suspicion.Judged | None = None,
+) -> MemoryView:
     revised = writer.finish(kind=action, author=who.key_id, reason=reason)
+    if judged is not None:
+        suspicion.keep(writer.tx, who, writer, judged, judged.aside([memory_id], revised.versions))
     audit.record(writer.tx, who.key_id, f"memory.{action}", writer.now, cube_id=writer.cube.id, target=str(memory_id),
                  detail={"revision": revised.number})  # fmt: skip
     return _view(writer.tx, writer, memory_id)
@@ -234,4 +266,5 @@ def _finish(writer: RevisionWriter, who: Principal, action: str, reason: str, me
 
 def _view(tx: Transaction, writer: RevisionWriter, memory_id: UUID) -> MemoryView:
     row = _shown(tx, writer.view, memory_id)
-    return MemoryView.of(row, memories.usage(tx, writer.cube.id, [memory_id]).get(memory_id))
+    usage = memories.usage(tx, writer.cube.id, [memory_id]).get(memory_id)
+    return MemoryView.of(row, usage, withheld=not tx.sees(row.sensitivity, quarantined=row.quarantined))

@@ -38,6 +38,8 @@ class Keyring:
     tombstones: bytes
     marks: bytes
     sessions: bytes
+    retired: tuple[bytes, ...] = ()
+    """Public keys of earlier generations, newest first."""
 
     @property
     def public(self) -> bytes:
@@ -47,17 +49,25 @@ class Keyring:
 
 def keyring(settings: Settings) -> Keyring:
     """The keys of this service. Raises `Misconfigured` when the secret cannot be read or made."""
-    return keys_of(service_secret(settings))
+    return keys_of(service_secret(settings), settings.signing_generation)
 
 
 @lru_cache(maxsize=8)
-def keys_of(secret: bytes) -> Keyring:
+def keys_of(secret: bytes, generation: int = 0) -> Keyring:
+    """Only the signature rotates: what keys tombstones and marks must find again what it once hashed."""
+    signers = [_signer(secret, number) for number in range(generation, -1, -1)]
     return Keyring(
-        Ed25519PrivateKey.from_private_bytes(_derived(secret, b"memos receipts: signature")),
+        signers[0],
         _derived(secret, b"memos receipts: tombstones"),
         _derived(secret, b"memos erasure: marks"),
         _derived(secret, b"memos pages: sessions"),
+        tuple(public_bytes(signer.public_key()) for signer in signers[1:]),
     )
+
+
+def _signer(secret: bytes, generation: int) -> Ed25519PrivateKey:
+    purpose = b"memos receipts: signature" + (b" %d" % generation if generation else b"")
+    return Ed25519PrivateKey.from_private_bytes(_derived(secret, purpose))
 
 
 def service_secret(settings: Settings) -> bytes:

@@ -18,6 +18,7 @@ from memos.rules.routing_weights import WEIGHTS_VERSION
 from memos.services.gathering import Gathered, Recall, Scored, SearchQuery, gather
 from memos.store import traces
 from memos.store.engine import Transaction
+from memos.store.reading import Read
 from memos.store.traces import Trace
 
 MOST_ITEMS = 20
@@ -59,6 +60,7 @@ def keep(
     dropped: Sequence[tuple[UUID, str]] = (),
 ) -> None:
     """Leave a trace, if the cubes' policies want one of this question (`trace_sample`, the least of theirs)."""
+    _tell(recall, who, door, gathered, given)
     shares = [view.cube.policy.get("trace_sample", 1.0) for view in gathered.views]
     if trace_id.int % _SAMPLES >= min(shares, default=1.0) * _SAMPLES:
         return
@@ -82,6 +84,18 @@ def keep(
             took_ms=took_ms,
         ),
     )
+
+
+def _tell(recall: Recall, who: Principal, door: str, gathered: Gathered, given: Sequence[Scored]) -> None:
+    """The audit of reads hears of every answer, whether or not it leaves a trace."""
+    if (reader := recall.database.reader) is None:
+        return
+    for view in gathered.views:
+        read = tuple(
+            (one.row.memory_id, one.row.version, one.row.sensitivity) for one in given if one.cube == view.cube.id
+        )
+        if read:
+            reader(Read(who.tenant_id, who, door, view.cube.id, view.cube.policy, read, {}))
 
 
 def get(who: Principal, tx: Transaction, trace_id: UUID) -> Trace:

@@ -87,24 +87,31 @@ class MemoryView:
     title: str | None
     source: str | None
     merged_into: UUID | None
+    quarantined: bool
     created_at: datetime
     recorded_at: datetime
     from_revision: int
     to_revision: int | None
     removed: bool
     erased: bool
+    redacted: bool = False
     action: str
     recalls: int = 0
     last_recalled_at: datetime | None = None
 
     @classmethod
-    def of(cls, row: Version, usage: Usage | None = None) -> MemoryView:
+    def of(cls, row: Version, usage: Usage | None = None, *, withheld: bool = False) -> MemoryView:
+        """A text the database left out (or `withheld`) takes along every part of the header that could repeat it."""
         same = {name: getattr(row, name) for name in _SHARED}
+        withheld = withheld or (row.text is None and row.content_id is not None and row.erased_at is None)
+        if withheld:
+            same |= _WITHHELD
         return cls(
             id=row.memory_id,
-            content=row.text,
+            content=None if withheld else row.text,
             removed=row.tombstone,
             erased=row.erased_at is not None,
+            redacted=withheld,
             recalls=usage.recalls if usage else 0,
             last_recalled_at=usage.last_recalled_at if usage else None,
             **same,
@@ -114,8 +121,12 @@ class MemoryView:
 _SHARED = (
     "memory_id", "version", "kind", "state", "valid_from", "valid_to", "expires_at", "priority", "sensitivity", "trust",
     "origin", "tags", "metadata", "external_id", "session_id", "ordinal", "role", "name", "title", "source",
-    "merged_into", "created_at", "recorded_at", "from_revision", "to_revision", "action",
+    "merged_into", "quarantined", "created_at", "recorded_at", "from_revision", "to_revision", "action",
 )  # fmt: skip
+_WITHHELD: dict[str, Any] = {
+    "tags": [], "metadata": {}, "external_id": None, "session_id": None, "ordinal": None, "role": None, "name": None,
+    "title": None, "source": None, "merged_into": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ class WrittenMemory:
     external_id: str | None
     version: int
     outcome: Literal["added", "changed", "repeated"]
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memos.errors import MemosError, TooBusy, Unavailable
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
-from memos.services import consolidate, erase, extract, forget, indexing, promote
+from memos.services import consolidate, erase, extract, forget, indexing, promote, retain
 from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, idempotency, jobs, traces
 from memos.store.engine import Database
@@ -32,6 +32,7 @@ HANDLERS: Mapping[str, Handler] = {
     "extract": extract.extract,
     "index": indexing.index,
     "promote": promote.promote,
+    "retain": retain.retain,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
 
@@ -39,6 +40,7 @@ PLANS: Mapping[str, Callable[[Database, UUID, datetime], int]] = {
     "consolidate": consolidate.plan,
     "decay": forget.plan,
     "promote": promote.plan,
+    "retain": retain.plan,
 }
 """Work that nobody asks for: each promises the jobs of one tenant that are due by the clock, and says how many."""
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from memos.rules.access import Principal
 from memos.rules.header import canonical, instant
 from memos.rules.versioning import GENESIS
 from memos.store.engine import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Recorded:
     """One row of the trail. `hash` and `previous` are hexadecimal."""
 
     seq: int
@@ -39,7 +40,7 @@ def list_page(
     only: Sequence[UUID] | None,
     limit: int,
     before: int | None,
-) -> list[Act]:
+) -> list[Recorded]:
     """Newest first. `action` is a whole one (`cube.create`) or what stands before its dot (`cube`)."""
     rows = tx.rows(
         "SELECT seq, at, key_id, action, cube_id, target, detail, encode(previous, 'hex') AS previous, "
@@ -55,7 +56,7 @@ def list_page(
         before=before,
         limit=limit,
     )
-    return [Act(**row) for row in rows]
+    return [Recorded(**row) for row in rows]
 
 
 def head(tx: Transaction) -> tuple[int, str]:
@@ -74,30 +75,92 @@ def record(
     target: str = "",
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Append one act, in the transaction of the act itself. Never put memory content into `detail`."""
-    detail = detail or {}
+    """Append one act, in the transaction of the act itself, with the calling context it was done in. Never put memory
+    content into `detail`."""
+    context = {} if tx.caller is None else context_of(tx.caller)
+    record_many(tx, [Act(now, key_id, action, cube_id, target, {**context, **(detail or {})})])
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One row of the trail to be."""
+
+    at: datetime
+    key_id: UUID | None
+    action: str
+    cube_id: UUID | None
+    target: str
+    detail: Mapping[str, Any]
+
+
+def context_of(who: Principal) -> dict[str, Any]:
+    """What the trail keeps of a calling context: nothing of what nobody said."""
+    grant = None if who.grant_id is None else str(who.grant_id)
+    said = {"purpose": who.calling.purpose, "session": who.calling.session, "grant": grant}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def record_many(tx: Transaction, acts: Sequence[Act]) -> None:
+    """Append acts in order: the chain's head is taken once."""
+    if not acts:
+        return
     tx.run(
         "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES (:tenant, 0, :genesis) ON CONFLICT DO NOTHING",
         genesis=GENESIS,
     )
     head = tx.row("SELECT seq, hash FROM audit_heads WHERE tenant_id = :tenant FOR UPDATE")
     assert head is not None  # noqa: S101 - inserted above
-    seq, previous = head["seq"] + 1, bytes(head["hash"])
-    digest = link(previous, seq, now, key_id, action, cube_id, target, detail)
-    tx.run(
-        "WITH moved AS (UPDATE audit_heads SET seq = :seq, hash = :hash WHERE tenant_id = :tenant) "
+    seq, digest = int(head["seq"]), bytes(head["hash"])
+    rows: list[dict[str, object]] = []
+    for act in acts:
+        previous, seq = digest, seq + 1
+        detail = dict(act.detail)
+        digest = link(previous, seq, act.at, act.key_id, act.action, act.cube_id, act.target, detail)
+        rows.append(
+            {
+                "tenant": tx.tenant_id, "seq": seq, "at": act.at, "key": act.key_id, "action": act.action,
+                "cube": act.cube_id, "target": act.target, "detail": json.dumps(detail), "previous": previous,
+                "hash": digest,
+            }
+        )  # fmt: skip
+    tx.run_many(
         "INSERT INTO audit (tenant_id, seq, at, key_id, action, cube_id, target, detail, previous, hash) "
         "VALUES (:tenant, :seq, :at, :key, :action, :cube, :target, CAST(:detail AS jsonb), :previous, :hash)",
-        seq=seq,
-        hash=digest,
-        at=now,
-        key=key_id,
-        action=action,
-        cube=cube_id,
-        target=target,
-        detail=json.dumps(detail),
-        previous=previous,
+        rows,
     )
+    tx.run("UPDATE audit_heads SET seq = :seq, hash = :hash WHERE tenant_id = :tenant", seq=seq, hash=digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the trail as stored."""
+
+    seq: int
+    at: datetime
+    key_id: UUID | None
+    action: str
+    cube_id: UUID | None
+    target: str
+    detail: dict[str, Any]
+    previous: bytes
+    hash: bytes
+
+
+def stream(
+    tx: Transaction, *, after_seq: int, since: datetime | None, until: datetime | None, memory_id: UUID | None
+) -> Iterator[Entry]:
+    """Rows in order, without holding them all. With a memory, only those that are about it or gave it to somebody."""
+    for row in tx.stream(
+        f"SELECT {', '.join(Entry.__dataclass_fields__)} FROM audit WHERE tenant_id = :tenant AND seq > :after "
+        "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "
+        "AND (CAST(:memory AS text) IS NULL OR target = :memory OR detail -> 'read' @> "
+        "jsonb_build_array(jsonb_build_array(CAST(:memory AS text)))) ORDER BY seq",
+        after=after_seq,
+        since=since,
+        until=until,
+        memory=None if memory_id is None else str(memory_id),
+    ):
+        yield Entry(**{**row, "previous": bytes(row["previous"]), "hash": bytes(row["hash"])})
 
 
 def link(

@@ -93,6 +93,7 @@ def find(tx: Transaction, reference: str, *, lock: bool = False) -> Cube:
         row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND name = :name" + suffix, name=reference)
     if row is None:
         raise NotFound("no such cube")
+    tx.enter(row["id"], row["policy"])
     return Cube(**row)
 
 
@@ -131,7 +132,8 @@ def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dic
 _OF_BRANCHES = ("heads", "postings", "terms", "speakers", "cursors")
 _OF_CUBE = (
     "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "memory_versions",
-    "contents", "memories", "revision_tags", "revisions", "transitions", "decisions", "erasure_marks",
+    "contents", "quarantine", "holds", "memories", "revision_tags", "revisions", "transitions", "decisions",
+    "erasure_marks", "grants",
 )  # fmt: skip
 
 
@@ -277,6 +279,7 @@ def view_for_query(
         raise Invalid(f"this cube has no tag {at!r}", where=["at"])
     if isinstance(at, int) and not 0 <= at <= row["last_revision"]:
         raise Invalid(f"this cube has no revision {at}", where=["at"])
+    tx.enter(row["cube_id"], row["policy"])
     cube = Cube(row["cube_id"], row["cube_name"], row["description"], row["policy"], row["last_revision"],
                 row["cube_created_at"])  # fmt: skip
     found = Branch(**{name: row[name] for name in Branch.__dataclass_fields__})

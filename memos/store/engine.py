@@ -18,9 +18,21 @@ from pgvector.psycopg import register_vector
 from sqlalchemy import Connection, Engine, RowMapping, TextClause, create_engine, event, text
 from sqlalchemy.pool import QueuePool
 
-from memos.errors import Unauthenticated
-from memos.rules.access import Principal, Scope, hash_key
+from memos.errors import Forbidden, NotFound, Unauthenticated
+from memos.rules import calling_policy
+from memos.rules.access import (
+    EVERYTHING,
+    LABELS,
+    Limit,
+    Principal,
+    Scope,
+    hash_key,
+    rank,
+)
+from memos.rules.header import Sensitivity
 from memos.settings import Settings
+from memos.store.calling import CALLER
+from memos.store.reading import Read, Reader
 
 Parameters = Mapping[str, Any]
 Nudge = Callable[[UUID, UUID, str], None]
@@ -36,10 +48,21 @@ class Transaction:
         tenant_id: UUID,
         nudge: Nudge | None = None,
         marks_key: Callable[[], bytes] | None = None,
+        *,
+        caller: Principal | None = None,
+        narrowed: bool = False,
+        reader: Reader | None = None,
     ) -> None:
+        """`narrowed`: the database itself leaves out what the caller may not see. A write must see all it rewrites, so
+        there whoever answers asks `sees`."""
         self.connection = connection
         self.tenant_id = tenant_id
         self.marks_key = marks_key
+        self.caller = caller
+        self.clearance = EVERYTHING if caller is None else caller.clearance
+        self._narrowed = narrowed
+        self._reader = reader
+        self._hides = caller is not None and not caller.calling.redacts
         self._nudge = nudge
         self._after_commit: list[Callable[[], None]] = []
 
@@ -71,6 +94,47 @@ class Transaction:
             _statement(sql), self._bound(parameters)
         ) as result:
             yield from result.mappings()
+
+    def enter(self, cube_id: UUID, policy: Mapping[str, Any]) -> None:
+        """Called with every cube this transaction opens: its policy may refuse the caller, or let it see less.
+
+        Over several cubes the strictest clearance holds. Raises `Forbidden`, for a guest `NotFound`.
+        """
+        if self.caller is None or not (section := policy.get("access")):
+            return
+        access = calling_policy.parse(section)
+        verdict = calling_policy.decide(access, self.caller)
+        if not verdict.allowed and not self.caller.governs:
+            self.saw("refused", cube_id, policy, (), rule=verdict.rule)
+            if self.caller.grant_id is not None:
+                raise NotFound("no such cube")
+            raise Forbidden("the policy of this cube refuses this call in this context", extra={"rule": verdict.rule})
+        if verdict.clearance < self.clearance or (access.hides and not self._hides):
+            self.clearance = min(self.clearance, verdict.clearance)
+            self._hides = self._hides or access.hides
+            if self._narrowed:
+                self.run(SET_SIGHT, **_sight(self.clearance, hides=self._hides))
+
+    def sees(self, sensitivity: str, *, quarantined: bool) -> bool:
+        """Whether the caller may be shown what a version says."""
+        return rank(sensitivity, quarantined=quarantined) <= self.clearance
+
+    def see_everything(self) -> None:
+        """For reviews: what is in quarantine too, up to the caller's own clearance among labels."""
+        if self._narrowed:
+            self.run(SET_SIGHT, sight=str(EVERYTHING), clearance=str(EVERYTHING))
+
+    def saw(
+        self,
+        door: str,
+        cube_id: UUID,
+        policy: Mapping[str, Any],
+        found: Sequence[tuple[UUID, int, str]],
+        **detail: object,
+    ) -> None:
+        """Tell the audit of reads what a caller was given: (memory, version, sensitivity) of each."""
+        if self._reader is not None and self.caller is not None:
+            self._reader(Read(self.tenant_id, self.caller, door, cube_id, policy, tuple(found), detail))
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run once the transaction is durable; dropped on rollback. For nudges, never for promises."""
@@ -110,37 +174,58 @@ class Database:
         application_name: str = "memos",
         nudge: Nudge | None = None,
         marks_key: Callable[[], bytes] | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """`nudge` (tenant id, job id, kind) is called for each job that a committed transaction made due; `marks_key`
-        gives the key by which erased texts are known again, and is only asked by cubes that refuse their return."""
+        gives the key by which erased texts are known again, and is only asked by cubes that refuse their return.
+        `reader` is told what callers were given to read."""
         self.engine = _engine(url, settings, application_name)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT", no_parameters=True)
         self._nudge = nudge
         self._marks_key = marks_key
+        self.reader = reader
         self._key_ttl_s = settings.key_cache_ttl.total_seconds()
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def transaction(self, tenant_id: UUID, *, read_only: bool = False) -> Iterator[Transaction]:
-        """Commit at the end, roll back on any exception. A read sees one snapshot throughout."""
+    def transaction(
+        self, tenant_id: UUID, *, read_only: bool = False, sight: int | None = None
+    ) -> Iterator[Transaction]:
+        """Commit at the end, roll back on any exception. A read sees one snapshot throughout, and of it what its caller
+        may see (`sight` narrows that for work without a caller)."""
         if read_only:
-            with self._snapshot(tenant_id) as transaction:
+            with self._snapshot(tenant_id, sight) as transaction:
                 yield transaction
             return
         with self.engine.connect() as connection:
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
-            transaction = Transaction(connection, tenant_id, self._nudge, self._marks_key)
+            transaction = Transaction(
+                connection, tenant_id, self._nudge, self._marks_key, caller=CALLER.get(), reader=self.reader
+            )
             yield transaction
             connection.commit()
         transaction.committed()
 
     @contextmanager
-    def _snapshot(self, tenant_id: UUID) -> Iterator[Transaction]:
+    def _snapshot(self, tenant_id: UUID, sight: int | None = None) -> Iterator[Transaction]:
         """A read-only transaction begun and given its identity in one round trip; the pool's reset ends it."""
+        caller = CALLER.get()
+        if sight is None and caller is None:
+            limits = {"sight": "", "clearance": ""}
+        else:
+            hides = caller is None or not caller.calling.redacts
+            limits = _sight(EVERYTHING if caller is None else caller.clearance, hides=hides, most=sight)
         with self._reading.connect() as connection:
-            connection.exec_driver_sql(BEGIN_SNAPSHOT.format(tenant=UUID(str(tenant_id))))
-            yield Transaction(connection.execution_options(no_parameters=False), tenant_id, self._nudge)
+            connection.exec_driver_sql(BEGIN_SNAPSHOT.format(tenant=UUID(str(tenant_id)), **limits))
+            yield Transaction(
+                connection.execution_options(no_parameters=False),
+                tenant_id,
+                self._nudge,
+                caller=caller,
+                narrowed=True,
+                reader=self.reader,
+            )
 
     def authenticate(self, key: str) -> Principal:
         """The principal of a key. Remembered for `key_cache_ttl`, so a request costs no extra round trip."""
@@ -161,6 +246,9 @@ class Database:
             key_id=found["key_id"],
             scopes=frozenset(Scope(s) for s in found["scopes"]),
             cube_ids=None if found["cube_ids"] is None else frozenset(found["cube_ids"]),
+            clearance=LABELS.index(Sensitivity(found["clearance"])),
+            granted=frozenset(found["granted"]),
+            limits=tuple(Limit(subject, rate, burst) for subject, rate, burst in found["limits"] or ()),
         )
         with self._lock:
             if len(self._known) > 10_000:
@@ -172,6 +260,11 @@ class Database:
         """Revocation takes effect in this process at once."""
         with self._lock:
             self._known = {d: kept for d, kept in self._known.items() if kept[1].key_id != key_id}
+
+    def forget_keys(self) -> None:
+        """What keys may do has changed for many: each is asked for anew."""
+        with self._lock:
+            self._known = {}
 
     def call(self, sql: str, **parameters: object) -> Sequence[RowMapping]:
         """One of the doors that need no tenant (see migration 0001), in a transaction of its own."""
@@ -187,10 +280,18 @@ STREAM_ROWS = 500
 
 # Sent as it is, in one message: the only value in it is a parsed UUID. The driver must not begin a transaction of its own.
 BEGIN_SNAPSHOT = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT set_config('memos.tenant_id', '{tenant}', true)"
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT set_config('memos.tenant_id', '{tenant}', true), "
+    "set_config('memos.sight', '{sight}', true), set_config('memos.clearance', '{clearance}', true)"
 )
+SET_SIGHT = "SELECT set_config('memos.sight', :sight, true), set_config('memos.clearance', :clearance, true)"
 SET_TENANT = "SELECT set_config('memos.tenant_id', :tenant, true)"
 AUTHENTICATE = "SELECT * FROM memos_authenticate(:hash)"
+
+
+def _sight(clearance: int, *, hides: bool, most: int | None = None) -> dict[str, str]:
+    """The settings of the two policies: versions beyond the clearance are left out, or shown without their text."""
+    clearance = min(clearance, EVERYTHING if most is None else most)
+    return {"sight": str(clearance if hides else EVERYTHING), "clearance": str(clearance)}
 
 
 def driver_url(url: str) -> str:

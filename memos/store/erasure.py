@@ -204,6 +204,7 @@ WIPES: Final[Mapping[str, str]] = {
     "valid_from = NULL, valid_to = NULL, expires_at = NULL, tags = '{}', metadata = '{}', merged_into = NULL, "
     "fingerprint = NULL, salt = NULL "
     "WHERE tenant_id = :tenant AND cube_id = :cube AND memory_id = ANY(:ids) AND erased_at IS NULL",
+    "quarantine": "DELETE FROM quarantine WHERE tenant_id = :tenant AND cube_id = :cube AND memory_id = ANY(:ids)",
     "memories": "UPDATE memories SET erased_at = :now WHERE tenant_id = :tenant AND cube_id = :cube AND id = ANY(:ids)",
     # A question may repeat what it was answered with.
     "traces": "DELETE FROM traces WHERE tenant_id = :tenant AND memory_ids && CAST(:ids AS uuid[])",

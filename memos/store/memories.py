@@ -48,6 +48,7 @@ class Version:
     tags: list[str]
     metadata: dict[str, Any]
     merged_into: UUID | None
+    quarantined: bool
     action: str
     state_before: str | None
     fingerprint: bytes | None
@@ -81,6 +82,7 @@ class Version:
             tags=tuple(self.tags),
             metadata=self.metadata,
             merged_into=self.merged_into,
+            quarantined=self.quarantined,
             action=self.action,
             state_before=self.state_before,
         )

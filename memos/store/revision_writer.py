@@ -29,7 +29,7 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, marks, memories, present, provenance, revisions
+from memos.store import cubes, marks, memories, present, provenance, quotas, revisions
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
@@ -171,7 +171,18 @@ class RevisionWriter:
             self.branch,
             number,
             leave=[c.before for c in changes if c.before and c.before.branch_id == self.branch.id],
-            enter=[c.version_id for c in changes if c.draft and c.draft.state in present.RECALLABLE],
+            enter=[
+                c.version_id
+                for c in changes
+                if c.draft and c.draft.state in present.RECALLABLE and not c.draft.quarantined
+            ],
+        )
+        fresh = [c for c in changes if c.draft and c.encoded]
+        quotas.charge(
+            self.tx,
+            author,
+            memories=sum(c.fresh for c in changes if c.draft),
+            size_bytes=sum(len(c.draft.text.encode()) for c in fresh if c.draft),
         )
         return Revised(number, written=True, versions={c.memory_id: c.version for c in changes if c.draft})
 

@@ -11,7 +11,8 @@ import uuid_utils.compat as uuid_utils
 from sqlalchemy import Connection, text
 
 from memos.errors import Conflict, NotFound
-from memos.rules.access import ALL_SCOPES, Principal, Scope, hash_key
+from memos.rules.access import ALL_SCOPES, LABELS, Principal, Scope, hash_key
+from memos.rules.header import Sensitivity
 from memos.store.engine import Transaction
 from memos.store.schema import owner_connection
 
@@ -35,6 +36,9 @@ class KeyView:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    clearance: str
+    rotated_at: datetime | None
+    previous_until: datetime | None
 
 
 _KEY = ", ".join(KeyView.__dataclass_fields__)
@@ -112,19 +116,43 @@ def insert_key(
     scopes: frozenset[Scope],
     cube_ids: Sequence[UUID] | None,
     expires_at: datetime | None,
+    clearance: str = Sensitivity.SECRET,
 ) -> KeyView:
     row = tx.row(
-        "INSERT INTO api_keys (tenant_id, id, name, hash, scopes, cube_ids, expires_at) "
-        f"VALUES (:tenant, :id, :name, :hash, :scopes, CAST(:cubes AS uuid[]), :expires) RETURNING {_KEY}",
+        "INSERT INTO api_keys (tenant_id, id, name, hash, scopes, cube_ids, expires_at, clearance) "
+        f"VALUES (:tenant, :id, :name, :hash, :scopes, CAST(:cubes AS uuid[]), :expires, :clearance) RETURNING {_KEY}",
         id=uuid_utils.uuid7(),
         name=name,
         hash=hash_key(key),
         scopes=sorted(scopes),
         cubes=None if cube_ids is None else list(cube_ids),
         expires=expires_at,
+        clearance=clearance,
     )
     assert row is not None  # noqa: S101 - a random key cannot collide
     return KeyView(**row)
+
+
+def find_key(tx: Transaction, key_id: UUID) -> KeyView | None:
+    row = tx.row(f"SELECT {_KEY} FROM api_keys WHERE tenant_id = :tenant AND id = :id", id=key_id)
+    return None if row is None else KeyView(**row)
+
+
+def has_key(tx: Transaction, key_id: UUID) -> bool:
+    return find_key(tx, key_id) is not None
+
+
+def rotate_key(tx: Transaction, key_id: UUID, key: str, until: datetime, now: datetime) -> KeyView | None:
+    """A new secret for a key that is not revoked; the one before works until then, and the one before that no more."""
+    row = tx.row(
+        "UPDATE api_keys SET previous_hash = hash, previous_until = :until, hash = :hash, rotated_at = :now "
+        f"WHERE tenant_id = :tenant AND id = :id AND revoked_at IS NULL RETURNING {_KEY}",
+        id=key_id,
+        hash=hash_key(key),
+        until=until,
+        now=now,
+    )
+    return None if row is None else KeyView(**row)
 
 
 def list_keys(tx: Transaction, limit: int, after: UUID | None) -> list[KeyView]:
@@ -140,7 +168,7 @@ def list_keys(tx: Transaction, limit: int, after: UUID | None) -> list[KeyView]:
 def principal(tx: Transaction, key_id: UUID) -> Principal | None:
     """Who a key of this tenant is, by its id; None when it was revoked, has expired or never was."""
     row = tx.row(
-        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.operator, k.scopes, k.cube_ids FROM api_keys k "
+        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.operator, k.scopes, k.cube_ids, k.clearance FROM api_keys k "
         "JOIN tenants t ON t.id = k.tenant_id WHERE k.tenant_id = :tenant AND k.id = :id AND k.revoked_at IS NULL "
         "AND (k.expires_at IS NULL OR k.expires_at > now())",
         id=key_id,
@@ -154,6 +182,7 @@ def principal(tx: Transaction, key_id: UUID) -> Principal | None:
         scopes=frozenset(Scope(scope) for scope in row["scopes"]),
         cube_ids=None if row["cube_ids"] is None else frozenset(row["cube_ids"]),
         operator=row["operator"],
+        clearance=LABELS.index(Sensitivity(row["clearance"])),
     )
 
 

@@ -241,7 +241,8 @@ WITH wanted AS MATERIALIZED (
     SELECT v.id, v.memory_id, v.name, c.embedding, c.terms, c.counts, c.length
     FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
     WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL AND NOT v.tombstone
-        AND v.erased_at IS NULL AND v.state = ANY(:recallable) AND EXISTS (SELECT 1 FROM branches b WHERE b.tenant_id = :tenant
+        AND v.erased_at IS NULL AND NOT v.quarantined AND v.state = ANY(:recallable)
+        AND EXISTS (SELECT 1 FROM branches b WHERE b.tenant_id = :tenant
             AND b.id = :branch AND b.base_branch_id IS NULL AND b.deleted_at IS NULL))
 """
 _VECTORS = """

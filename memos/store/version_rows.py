@@ -56,6 +56,7 @@ def record(
         "tags": list(draft.tags),
         "metadata": dict(draft.metadata),
         "merged_into": draft.merged_into and str(draft.merged_into),
+        "quarantined": draft.quarantined,
         "action": draft.action,
         "previous_id": previous_id,
         "state_before": draft.state_before,
@@ -76,7 +77,8 @@ _TYPES = {
     "role": "text", "name": "text", "title": "text", "source": "text", "created_at": "timestamptz",
     "valid_from": "timestamptz", "valid_to": "timestamptz", "expires_at": "timestamptz", "priority": "real",
     "sensitivity": "text", "trust": "real", "origin": "text", "tags": "text[]", "metadata": "jsonb",
-    "merged_into": "uuid", "action": "text", "previous_id": "bigint", "state_before": "text", "fingerprint": "bytea",
+    "merged_into": "uuid", "quarantined": "boolean", "action": "text", "previous_id": "bigint", "state_before": "text",
+    "fingerprint": "bytea",
     "salt": "bytea", "commitment": "bytea",
 }  # fmt: skip
 INSERT_VERSIONS = (

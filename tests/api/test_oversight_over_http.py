@@ -22,7 +22,10 @@ def run(app: App, owner: Principal, job: str) -> None:
 
 
 def test_everything_of_a_memory(client: TestClient, cube: str, app: App, owner: Principal) -> None:
-    said = {"session_id": "s", "messages": [{"role": "user", "name": "Dora", "content": "I live in Lisbon. Ah, Lisbon!"}]}
+    said = {
+        "session_id": "s",
+        "messages": [{"role": "user", "name": "Dora", "content": "I live in Lisbon. Ah, Lisbon!"}],
+    }
     turn = client.post(f"/v1/cubes/{cube}/messages", json=said).json()["memories"][0]["id"]
     run(app, owner, client.post(f"/v1/cubes/{cube}/extract", json={}).json()["id"])
     client.patch(f"/v1/cubes/{cube}/memories/{turn}", json={"content": "I live in Porto."})

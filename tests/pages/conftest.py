@@ -54,6 +54,7 @@ class House:
             "jobs of a state": "/admin/jobs?state=succeeded&kind=extract",
             "job": f"/admin/jobs/{self.job}",
             "decisions": "/admin/decisions",
+            "quarantine": "/admin/quarantine",
             "traces": "/admin/traces",
             "trace": f"/admin/traces/{self.trace}",
             "audit": "/admin/audit",
