@@ -9,8 +9,9 @@ import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 
-from api import problems
-from api.admin import audit_export, holds, keys, overview, quarantine, quotas, spaces, tenants, traces
+from api import pages, problems
+from api.admin import audit, audit_export, holds, keys, oversight, overview, quarantine, quotas, spaces, tenants, traces
+from api.admin import memories as dossiers
 from api.feeds import Feeds
 from api.metrics import Metrics
 from api.middleware import Envelope
@@ -40,7 +41,8 @@ from memos.wiring import App
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
     reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
-    events, webhooks, packages, spaces, operations, grants, quarantine, holds, quotas, audit_export,
+    oversight, audit, dossiers, events, webhooks, packages, spaces, operations, grants, quarantine, holds, quotas,
+    audit_export,
 )  # fmt: skip
 API_VERSION = "1"
 SPARE_CONNECTIONS = 2
@@ -68,6 +70,7 @@ def create_app(app: App) -> FastAPI:
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:
         resource.routes.install(api)
+    pages.install(api)
     problems.install(api)
     api.add_middleware(Envelope, metrics=metrics, probe=api.state.probe)
     return api

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Path
 from starlette.responses import Response
 
+from api.admin.oversight import CubeQuery
 from api.call import answer
-from api.dependencies import Caller
+from api.dependencies import Caller, CursorQuery, LimitQuery
 from api.routing import Routes
+from api.schemas.base import Page
 from api.schemas.traces import ReplayOut, TraceOut
 from memos.rules.access import Scope
-from memos.services import trace
+from memos.services import oversee, trace
+from memos.services.views import Page as Found
 
 routes = Routes("Admin")
 
+Door = Literal["search", "context"]
 TraceId = Annotated[UUID, Path(description="`trace_id` of a search or context.")]
+
+
+@routes.add("GET", "/admin/v1/traces", scope=Scope.ADMIN, summary="List traces", answer=Page[TraceOut], fails=(404,))
+def list_traces(
+    call: Caller,
+    cube: CubeQuery = None,
+    door: Door | None = None,
+    memory_id: UUID | None = None,
+    limit: LimitQuery = 50,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Answered questions, newest first. With `memory_id`: those in whose answers that memory came up."""
+    call.app.traces.flush()
+    with call.reading() as tx:
+        found = oversee.list_traces(tx, call.who, cube=cube, door=door, memory_id=memory_id, limit=limit, cursor=cursor)
+    return answer(Page[TraceOut], Found([trace.shown(one) for one in found.items], found.next_cursor))
 
 
 @routes.add(

@@ -11,6 +11,7 @@ from api.schemas.base import Input, Output, example
 from api.schemas.fields import Name, Reference, Time, Title
 from api.schemas.jobs import JobOut
 from api.schemas.limits import MAX_CUBES
+from api.schemas.oversight import LEVEL, MEMORIES, QUEUE, RECALLS, LevelOut, MemoriesOut, QueueOut, RecallsOut
 from memos.rules.access import Scope
 from memos.rules.header import Sensitivity
 
@@ -126,6 +127,10 @@ class OverviewOut(Output):
         tenants=[{"id": TENANT_ID, "name": "acme", "operator": False, "created_at": "2026-08-01T09:30:00Z"}],
         failed_jobs=[],
         model={"name": "minilm-int8", "dimensions": 384, "fingerprint": "3f0c"},
+        memories=MEMORIES,
+        recalls=RECALLS,
+        queues=[QUEUE],
+        queue_depth=[LEVEL],
     )
 
     tenants: list[TenantOut]
@@ -133,3 +138,8 @@ class OverviewOut(Output):
     failed_jobs: list[JobOut]
     """The newest of one's own tenant."""
     model: ModelOut
+    memories: MemoriesOut
+    recalls: RecallsOut
+    queues: list[QueueOut]
+    queue_depth: list[LevelOut]
+    """Over the last day, every half hour."""

@@ -38,14 +38,7 @@ def context(
     considered = replace(asked.search, limit=min(asked.search.limit, MOST_PIECES))
     gathered = gather(recall, who, references, considered, clock=clock)
     scored = gathered.scored
-    several = len(gathered.views) > 1
-    names = {view.cube.id: view.cube.name for view in gathered.views}
-    best = max((one.ranked.evidence for one in scored), default=0.0)
-    pieces = [
-        _piece(place, one, math.exp(one.ranked.evidence - best), names[one.cube] if several else None)
-        for place, one in enumerate(scored)
-    ]
-    packed = pack(pieces, gathered.weights, asked.budget_tokens, recall.embedder.count_tokens)
+    packed = packed_of(recall, gathered, asked.budget_tokens)
     given = [scored[item.piece.rank] for item in packed.items]
     count_recalls(recall, who, considered, gathered, given)
     tokenizer = recall.embedder.name
@@ -77,6 +70,19 @@ def context(
         recall, who, answer.trace_id, "context", considered, gathered, given, took_ms=answer.took_ms, dropped=dropped
     )
     return answer
+
+
+def packed_of(recall: Recall, gathered: Gathered, budget_tokens: int) -> Packed:
+    """What fits of what was gathered. The rank of a piece is its place in `gathered.scored`."""
+    scored = gathered.scored
+    several = len(gathered.views) > 1
+    names = {view.cube.id: view.cube.name for view in gathered.views}
+    best = max((one.ranked.evidence for one in scored), default=0.0)
+    pieces = [
+        _piece(place, one, math.exp(one.ranked.evidence - best), names[one.cube] if several else None)
+        for place, one in enumerate(scored)
+    ]
+    return pack(pieces, gathered.weights, budget_tokens, recall.embedder.count_tokens)
 
 
 def _piece(place: int, scored: Scored, value: float, cube: str | None) -> Piece:

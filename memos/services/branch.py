@@ -51,7 +51,9 @@ def diff(tx: Transaction, who: Principal, cube: str, *, from_: At, to: At, branc
     who.require(Scope.READ)
     before, after = cubes.view(tx, cube, branch, from_), cubes.view(tx, cube, branch, to)
     who.reach(before.cube.id)
-    old, new = memories.state_at(tx, before), memories.state_at(tx, after)
+    # What nobody touched in between is the same in both: a look at one revision of a large cube stays a small one.
+    touched = memories.touched(tx, before, after)
+    old, new = memories.state_at(tx, before, touched), memories.state_at(tx, after, touched)
     added = [m for m in sorted(new) if m not in old][:MOST_LISTED]
     removed = [m for m in sorted(old) if m not in new][:MOST_LISTED]
     changed = [m for m in sorted(old) if m in new and old[m].fingerprint != new[m].fingerprint][:MOST_LISTED]

@@ -91,12 +91,13 @@ def provenance(tx: Transaction, who: Principal, cube: str, memory_id: UUID, *, b
     return ProvenanceView(
         memory_id,
         row.version,
-        _links(tx, view, memories.sources(tx, view.cube.id, memory_id, row.version)),
-        _links(tx, view, memories.derived(tx, view.cube.id, memory_id)),
+        links_of(tx, view, memories.sources(tx, view.cube.id, memory_id, row.version)),
+        links_of(tx, view, memories.derived(tx, view.cube.id, memory_id)),
     )
 
 
-def _links(tx: Transaction, view: View, sources: list[Source]) -> list[Link]:
+def links_of(tx: Transaction, view: View, sources: list[Source]) -> list[Link]:
+    """Sources with what the view shows of them; a kind and content of None where it shows nothing."""
     shown = memories.get_many(tx, view, {s.memory_id for s in sources})
     _tell(tx, view, "provenance", list(shown.values()))
     return [

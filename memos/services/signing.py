@@ -32,13 +32,14 @@ _MIN_SECRET = 16
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts;
-    the secrets of webhooks follow from `webhooks`."""
+    """`signer` signs receipts; `tombstones` and `marks` key what is kept of erased versions and texts; the secrets of
+    webhooks follow from `webhooks`, and `sessions` seals the cookies of the admin pages."""
 
     signer: Ed25519PrivateKey
     tombstones: bytes
     marks: bytes
     webhooks: bytes
+    sessions: bytes
     retired: tuple[bytes, ...] = ()
     """Public keys of earlier generations, newest first."""
 
@@ -62,6 +63,7 @@ def keys_of(secret: bytes, generation: int = 0) -> Keyring:
         _derived(secret, b"memos receipts: tombstones"),
         _derived(secret, b"memos erasure: marks"),
         _derived(secret, b"memos webhooks: secrets"),
+        _derived(secret, b"memos pages: sessions"),
         tuple(public_bytes(signer.public_key()) for signer in signers[1:]),
     )
 

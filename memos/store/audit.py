@@ -16,6 +16,55 @@ from memos.rules.versioning import GENESIS
 from memos.store.engine import Transaction
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One row of the trail. `hash` and `previous` are hexadecimal."""
+
+    seq: int
+    at: datetime
+    key_id: UUID | None
+    action: str
+    cube_id: UUID | None
+    target: str
+    detail: dict[str, Any]
+    previous: str
+    hash: str
+
+
+def list_page(
+    tx: Transaction,
+    *,
+    action: str | None,
+    key_id: UUID | None,
+    cube_id: UUID | None,
+    only: Sequence[UUID] | None,
+    limit: int,
+    before: int | None,
+) -> list[Recorded]:
+    """Newest first. `action` is a whole one (`cube.create`) or what stands before its dot (`cube`)."""
+    rows = tx.rows(
+        "SELECT seq, at, key_id, action, cube_id, target, detail, encode(previous, 'hex') AS previous, "
+        "encode(hash, 'hex') AS hash FROM audit WHERE tenant_id = :tenant "
+        "AND (CAST(:action AS text) IS NULL OR action = :action OR starts_with(action, :action || '.')) "
+        "AND (CAST(:key AS uuid) IS NULL OR key_id = :key) AND (CAST(:cube AS uuid) IS NULL OR cube_id = :cube) "
+        "AND (CAST(:only AS uuid[]) IS NULL OR cube_id = ANY(:only)) "
+        "AND (CAST(:before AS bigint) IS NULL OR seq < :before) ORDER BY seq DESC LIMIT :limit",
+        action=action,
+        key=key_id,
+        cube=cube_id,
+        only=only,
+        before=before,
+        limit=limit,
+    )
+    return [Recorded(**row) for row in rows]
+
+
+def head(tx: Transaction) -> tuple[int, str]:
+    """(the number of the last row, its hash in hexadecimal) as the chain's own record has them; (0, genesis) before any."""
+    row = tx.row("SELECT seq, encode(hash, 'hex') AS hash FROM audit_heads WHERE tenant_id = :tenant")
+    return (int(row["seq"]), row["hash"]) if row else (0, GENESIS.hex())
+
+
 def record(
     tx: Transaction,
     key_id: UUID | None,
@@ -130,7 +179,7 @@ def link(
 
 
 def verify(tx: Transaction) -> tuple[int, int | None]:
-    """(rows read, first seq that does not follow from the one before it or None)."""
+    """(rows read, first seq that does not follow from the one before it or None). Rows missing at the end count too."""
     previous, read = GENESIS, 0
     for row in tx.stream("SELECT * FROM audit WHERE tenant_id = :tenant ORDER BY seq"):
         read += 1
@@ -140,4 +189,6 @@ def verify(tx: Transaction) -> tuple[int, int | None]:
         if row["seq"] != read or bytes(row["hash"]) != expected:
             return read, row["seq"]
         previous = expected
+    if head(tx) != (read, previous.hex()):
+        return read, read + 1
     return read, None

@@ -32,6 +32,7 @@ class Logged(Decision):
     """A decision as it was kept."""
 
     id: UUID
+    cube_id: UUID
     branch: str
     job_id: UUID | None
     kind: str
@@ -39,9 +40,7 @@ class Logged(Decision):
     decided_at: datetime
 
 
-_COLUMNS = (
-    "id, branch, job_id, kind, memory_id, outcome, score, inputs, reason, policy_version, applied, revision, decided_at"
-)
+_COLUMNS = ", ".join(Logged.__dataclass_fields__)
 
 
 def record(
@@ -99,6 +98,38 @@ def list_page(
         kind=kind,
         outcome=outcome,
         memory=memory_id,
+        limit=limit,
+        before=before,
+    )
+    return [Logged(**row) for row in rows]
+
+
+def list_all(
+    tx: Transaction,
+    *,
+    cube_id: UUID | None,
+    job_id: UUID | None,
+    kind: str | None,
+    outcome: str | None,
+    memory_id: UUID | None,
+    only: Sequence[UUID] | None,
+    limit: int,
+    before: UUID | None,
+) -> list[Logged]:
+    """Of every cube, or of `only` those, newest first."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM decisions WHERE tenant_id = :tenant "
+        "AND (CAST(:cube AS uuid) IS NULL OR cube_id = :cube) AND (CAST(:job AS uuid) IS NULL OR job_id = :job) "
+        "AND (CAST(:kind AS text) IS NULL OR kind = :kind) AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome) "
+        "AND (CAST(:memory AS uuid) IS NULL OR memory_id = :memory) "
+        "AND (CAST(:only AS uuid[]) IS NULL OR cube_id = ANY(:only)) "
+        "AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
+        cube=cube_id,
+        job=job_id,
+        kind=kind,
+        outcome=outcome,
+        memory=memory_id,
+        only=only,
         limit=limit,
         before=before,
     )

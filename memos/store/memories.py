@@ -203,11 +203,27 @@ class Standing:
     state: str
 
 
-def state_at(tx: Transaction, view: View) -> dict[UUID, Standing]:
-    """Every memory a view shows."""
-    source, bound = visible(view)
+def state_at(tx: Transaction, view: View, memory_ids: Iterable[UUID] | None = None) -> dict[UUID, Standing]:
+    """Every memory a view shows, or those of some memories."""
+    source, bound = visible(view, "" if memory_ids is None else "o.memory_id = ANY(:ids)")
+    if memory_ids is not None:
+        bound["ids"] = list(memory_ids)
     rows = tx.rows(f"SELECT v.memory_id, v.id, v.fingerprint, v.state FROM {source} v WHERE {SHOWN}", **bound)
     return {row["memory_id"]: Standing(row["id"], bytes(row["fingerprint"]), row["state"]) for row in rows}
+
+
+def touched(tx: Transaction, first: View, second: View) -> list[UUID]:
+    """Memories of which any version began or ended between two states of one branch: no other can differ in them."""
+    rows = tx.rows(
+        "SELECT memory_id FROM memory_versions WHERE tenant_id = :tenant AND branch_id = ANY(:branches) "
+        "AND from_revision > :low AND from_revision <= :high UNION "
+        "SELECT memory_id FROM memory_versions WHERE tenant_id = :tenant AND branch_id = ANY(:branches) "
+        "AND to_revision > :low AND to_revision <= :high",
+        branches=sorted({branch for view in (first, second) for branch, _ in view.lineage}),
+        low=min(first.at, second.at),
+        high=max(first.at, second.at),
+    )
+    return [row["memory_id"] for row in rows]
 
 
 def by_version_ids(tx: Transaction, ids: Iterable[int]) -> dict[int, Version]:

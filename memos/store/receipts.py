@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,19 @@ def get(tx: Transaction, receipt_id: UUID) -> Receipt:
     if row is None:
         raise NotFound("no such receipt")
     return Receipt(**row)
+
+
+def list_page(tx: Transaction, only: Sequence[UUID] | None, limit: int, before: UUID | None) -> list[Receipt]:
+    """Newest first, promised ones included."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM receipts WHERE tenant_id = :tenant "
+        "AND (CAST(:only AS uuid[]) IS NULL OR cube_id = ANY(:only)) "
+        "AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
+        only=only,
+        before=before,
+        limit=limit,
+    )
+    return [Receipt(**row) for row in rows]
 
 
 def keep(tx: Transaction, receipt_id: UUID, body: dict[str, Any], public_key: bytes, now: datetime) -> None:

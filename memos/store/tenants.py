@@ -11,7 +11,7 @@ import uuid_utils.compat as uuid_utils
 from sqlalchemy import Connection, text
 
 from memos.errors import Conflict, NotFound
-from memos.rules.access import ALL_SCOPES, Scope, hash_key
+from memos.rules.access import ALL_SCOPES, LABELS, Principal, Scope, hash_key
 from memos.rules.header import Sensitivity
 from memos.store.engine import Transaction
 from memos.store.schema import owner_connection
@@ -163,6 +163,27 @@ def list_keys(tx: Transaction, limit: int, after: UUID | None) -> list[KeyView]:
         limit=limit,
     )
     return [KeyView(**row) for row in rows]
+
+
+def principal(tx: Transaction, key_id: UUID) -> Principal | None:
+    """Who a key of this tenant is, by its id; None when it was revoked, has expired or never was."""
+    row = tx.row(
+        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.operator, k.scopes, k.cube_ids, k.clearance FROM api_keys k "
+        "JOIN tenants t ON t.id = k.tenant_id WHERE k.tenant_id = :tenant AND k.id = :id AND k.revoked_at IS NULL "
+        "AND (k.expires_at IS NULL OR k.expires_at > now())",
+        id=key_id,
+    )
+    if row is None:
+        return None
+    return Principal(
+        tenant_id=row["tenant_id"],
+        tenant_name=row["tenant_name"],
+        key_id=key_id,
+        scopes=frozenset(Scope(scope) for scope in row["scopes"]),
+        cube_ids=None if row["cube_ids"] is None else frozenset(row["cube_ids"]),
+        operator=row["operator"],
+        clearance=LABELS.index(Sensitivity(row["clearance"])),
+    )
 
 
 def revoke_key(tx: Transaction, key_id: UUID) -> bool:

@@ -64,6 +64,34 @@ def find(tx: Transaction, trace_id: UUID) -> Trace | None:
     return Trace(**{**row, "answer_hash": bytes(row["answer_hash"])})
 
 
+def list_page(
+    tx: Transaction,
+    *,
+    door: str | None,
+    cube_id: UUID | None,
+    memory_id: UUID | None,
+    only: Sequence[UUID] | None,
+    limit: int,
+    before: UUID | None,
+) -> list[Trace]:
+    """Newest first. `only`: traces that touch no other cubes than these."""
+    rows = tx.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM traces WHERE tenant_id = :tenant "
+        "AND (CAST(:door AS text) IS NULL OR door = :door) "
+        "AND (CAST(:cube AS uuid) IS NULL OR :cube = ANY(cube_ids)) "
+        "AND (CAST(:memory AS uuid) IS NULL OR :memory = ANY(memory_ids)) "
+        "AND (CAST(:only AS uuid[]) IS NULL OR cube_ids <@ CAST(:only AS uuid[])) "
+        "AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
+        door=door,
+        cube=cube_id,
+        memory=memory_id,
+        only=only,
+        before=before,
+        limit=limit,
+    )
+    return [Trace(**{**row, "answer_hash": bytes(row["answer_hash"])}) for row in rows]
+
+
 def forget(tx: Transaction, memory_ids: Sequence[UUID]) -> int:
     """Remove every trace that names one of these memories: for an erasure, as the question may repeat their text."""
     return tx.run(

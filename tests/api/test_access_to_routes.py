@@ -22,11 +22,11 @@ Json = dict[str, Any]
 # These act on the caller's own tenant, whoever calls; what they may do there is tested below.
 OWN_GROUND = {
     "create_cube", "create_tenant", "create_key", "create_webhook", "get_overview", "import_cube", "kv_stats",
-    "receipt_keys", "list_quotas", "export_audit",
+    "receipt_keys", "list_quotas", "export_audit", "get_queues", "get_storage", "list_audit", "verify_audit",
 }  # fmt: skip
 OWN_LISTS = {
     "list_cubes", "list_jobs", "list_quarantine", "list_sources", "list_holds", "list_webhooks", "received_grants",
-    "all_grants",
+    "all_grants", "list_traces", "list_receipts", "oversee_cubes", "oversee_jobs", "oversee_decisions",
 }  # fmt: skip
 
 
