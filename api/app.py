@@ -56,7 +56,7 @@ def create_app(app: App) -> FastAPI:
     api.state.memos = app
     api.state.limits = Limits.of(app.settings)
     api.state.probe = Probe(app)
-    api.state.metrics = metrics = Metrics(app.database.engine.pool)
+    api.state.metrics = metrics = Metrics(app.database)
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:
         resource.routes.install(api)

@@ -16,6 +16,7 @@ from workers.nudging import celery_nudger
 
 # One job at a time holds one connection, the renewal of its lease a second; the others are for bursts.
 POOL_SIZE = 4
+# What jobs promise is the work itself: it is never refused (`max_queued_jobs` is 0 here), only what callers add to it is.
 
 
 class Process:
@@ -36,7 +37,7 @@ class Process:
         configure_logging(self._settings, process="worker")
         url = broker_url(self._settings)
         self._app = build_app(
-            self._settings.model_copy(update={"pool_size": POOL_SIZE}),
+            self._settings.model_copy(update={"pool_size": POOL_SIZE, "max_queued_jobs": 0}),
             nudger=celery_nudger(make_celery(url)),
             application_name="memos-worker",
         )

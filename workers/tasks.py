@@ -30,10 +30,11 @@ def register(celery: Celery, app: Callable[[], App]) -> None:
     """Give `celery` its tasks; `app` answers with the parts of the process that asks."""
 
     @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator]
-    def run_job(tenant_id: str, job_id: str) -> None:
+    def run_job(_tenant_id: str, _job_id: str) -> None:
+        # A message says that there is work; whose turn it is, the rows say. Else a hundred thousand messages of one tenant
+        # would have to be taken before the next tenant's first.
         parts = app()
-        taken(parts.redis, UUID(job_id))
-        work.run_job(parts, UUID(tenant_id), UUID(job_id))
+        work.run_next(parts, claimed=lambda job_id: taken(parts.redis, job_id))
 
     @celery.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def sweep() -> None:

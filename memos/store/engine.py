@@ -21,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 from memos.errors import Unauthenticated
 from memos.rules.access import Principal, Scope, hash_key
 from memos.settings import Settings
+from memos.store.backlog import Backlog
 
 Parameters = Mapping[str, Any]
 Nudge = Callable[[UUID, UUID, str], None]
@@ -36,10 +37,12 @@ class Transaction:
         tenant_id: UUID,
         nudge: Nudge | None = None,
         marks_key: Callable[[], bytes] | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         self.connection = connection
         self.tenant_id = tenant_id
         self.marks_key = marks_key
+        self.backlog = backlog
         self._nudge = nudge
         self._after_commit: list[Callable[[], None]] = []
 
@@ -117,6 +120,7 @@ class Database:
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT", no_parameters=True)
         self._nudge = nudge
         self._marks_key = marks_key
+        self._backlog = Backlog(settings.max_queued_jobs)
         self._key_ttl_s = settings.key_cache_ttl.total_seconds()
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
@@ -130,7 +134,7 @@ class Database:
             return
         with self.engine.connect() as connection:
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
-            transaction = Transaction(connection, tenant_id, self._nudge, self._marks_key)
+            transaction = Transaction(connection, tenant_id, self._nudge, self._marks_key, self._backlog)
             yield transaction
             connection.commit()
         transaction.committed()
