@@ -21,6 +21,7 @@ BENCHMARKS = {
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),
     "kv": ("benchmarks.kv_codecs", "KV codecs, time to first token, composition, policy"),
     "crash": ("benchmarks.crash", "kill -9 of everything under writers: nothing acknowledged is lost"),
+    "jobs": ("benchmarks.jobs", "jobs a second; none lost or doubled while workers, broker and database are killed"),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 

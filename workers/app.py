@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from memos.observing import configure_logging
+from memos.services.attempt import Handler
+from memos.services.work import HANDLERS
 from memos.settings import Settings
 from memos.wiring import App, build_app
 from workers import tasks
@@ -47,12 +50,13 @@ class Process:
             self._app.close()
 
 
-def make_worker(settings: Settings) -> Celery:
-    """The app of a worker, with its tasks; each process it forks opens an `App` of its own."""
+def make_worker(settings: Settings, handlers: Mapping[str, Handler] = HANDLERS) -> Celery:
+    """The app of a worker, with its tasks; each process it forks opens an `App` of its own. `handlers` are what jobs of
+    each kind run (a drill adds a kind)."""
     leave_logging_alone()
     celery = make_celery(broker_url(settings))
     process = Process(settings)
     worker_process_init.connect(process.open, weak=False)
     worker_process_shutdown.connect(process.close, weak=False)
-    tasks.register(celery, lambda: process.app)
+    tasks.register(celery, lambda: process.app, handlers)
     return celery

@@ -27,6 +27,7 @@ def make_celery(redis_url: str) -> Celery:
     """An app that can send messages. It connects when it sends."""
     celery = Celery("memos", broker=redis_url, set_as_current=False)
     celery.conf.update(
+        broker_transport="workers.broker:Transport",
         task_default_queue=QUEUE,
         task_serializer="json",
         accept_content=["json"],

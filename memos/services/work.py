@@ -61,10 +61,6 @@ log = structlog.get_logger("memos.jobs")
 _TURNS = 8
 
 
-def _ignored(_: UUID) -> None:
-    """Nobody wants to know."""
-
-
 def run_job(
     parts: Parts, tenant_id: UUID, job_id: UUID, *, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S
 ) -> str | None:
@@ -77,22 +73,13 @@ def run_job(
     return None if job is None else _run(parts, tenant_id, job, handlers, lease_s)
 
 
-def run_next(
-    parts: Parts,
-    *,
-    claimed: Callable[[UUID], None] = _ignored,
-    handlers: Mapping[str, Handler] = HANDLERS,
-    lease_s: float = LEASE_S,
-) -> str | None:
-    """Claim a due job of the tenant whose turn it is, and run it; None when nothing is due. `claimed` is told its id.
-
-    Raises as `run_job` does.
-    """
+def run_next(parts: Parts, *, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S) -> str | None:
+    """Claim a due job of the tenant whose turn it is, and run it; None when nothing is due. Raises as `run_job`
+    does."""
     for tenant_id in jobs.turns(parts.database, _TURNS):
         with parts.database.transaction(tenant_id) as tx:
             job = jobs.claim_next(tx, lease_s)
         if job is not None:
-            claimed(job.id)
             return _run(parts, tenant_id, job, handlers, lease_s)
     return None
 

@@ -86,11 +86,14 @@ CREATE FUNCTION memos_job_depths() RETURNS TABLE (kind text, state text, jobs bi
     FROM jobs j WHERE j.state = 'failed' GROUP BY j.kind
 $$;
 """
+# When a memory was last said again. Two values of a slot in turn, A, B, A, leave A and B as they are (A is a repeat), and
+# whoever reconciles them later must know that A was the last word.
+SAID = "ALTER TABLE usage ADD COLUMN said_at timestamptz"
 NEW_DOORS = ("memos_job_turns(integer)", "memos_job_depths()")
 
 
 def upgrade() -> None:
-    for part in (INDEXES, DUE, TURNS, DEPTHS):
+    for part in (INDEXES, DUE, TURNS, DEPTHS, SAID):
         op.execute(part)
     for signature in NEW_DOORS:
         op.execute(f"ALTER FUNCTION {signature} OWNER TO memos_system")
@@ -102,6 +105,7 @@ def downgrade() -> None:
     """The indexes, and the functions that need them; the older way of taking turns does not come back."""
     for signature in NEW_DOORS:
         op.execute(f"DROP FUNCTION {signature}")
+    op.execute("ALTER TABLE usage DROP COLUMN said_at")
     op.execute("CREATE INDEX jobs_due ON jobs (run_after) WHERE state = 'queued'")
     op.execute("DROP INDEX jobs_turns, jobs_dead")
     op.execute("ALTER TABLE jobs RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_cost_delay)")

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from memos.cache.nudge import BackgroundNudger, not_nudged_lately, taken
+from memos.cache.nudge import BackgroundNudger
 from memos.errors import Unavailable
-from tests.conftest import Servers
 from workers.messaging import make_celery
 from workers.nudging import publisher
 
@@ -38,13 +33,6 @@ class Broker:
         if self.down:
             raise Unavailable("the broker is down")
         self.got.append(job_id)
-
-
-@pytest.fixture
-def redis(servers: Servers) -> Iterator[Redis]:
-    client = Redis.from_url(servers.redis_url)
-    yield client
-    client.close()
 
 
 def test_nudges_arrive_in_order_and_closing_waits_for_them() -> None:
@@ -89,19 +77,6 @@ def test_closing_without_a_nudge_starts_nothing() -> None:
     before = threading.active_count()
     BackgroundNudger(Broker().publish).close()
     assert threading.active_count() == before
-
-
-def test_a_job_is_named_once_until_somebody_takes_it(redis: Redis) -> None:
-    ids = [uuid4() for _ in range(3)]
-    assert not_nudged_lately(redis, ids) == ids
-    assert not_nudged_lately(redis, ids) == []
-    taken(redis, ids[1])
-    assert not_nudged_lately(redis, ids) == [ids[1]]
-
-
-def test_a_cache_that_is_away_does_not_stop_a_job() -> None:
-    taken(Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)), uuid4())
-    taken(None, uuid4())
 
 
 class Rude:
