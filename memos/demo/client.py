@@ -62,6 +62,14 @@ class Client:
         found: list[Json] = self._call("GET", f"{self._cube}/revisions?limit=5")["items"]
         return found
 
+    def in_cube(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Any call below the cube: `in_cube("POST", "extract", {})`."""
+        return self._call(method, f"{self._cube}/{path}", body)
+
+    def at(self, path: str) -> Json:
+        """Anything that is read: `at("/v1/receipts/key")`."""
+        return self._call("GET", path)
+
     def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         try:
             answer = self._http.request(method, path, json=body)
