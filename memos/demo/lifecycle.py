@@ -39,7 +39,7 @@ TALK: Final[dict[str, tuple[str, list[str]]]] = {
         "Marta visits me in August.",
     ]),
 }  # fmt: skip
-SECRET: Final = "4711"
+CODE: Final = "4711"
 JOBS_WITHIN_S: Final = 60.0
 WIDTH: Final = 110
 
@@ -55,7 +55,7 @@ def tidy_and_forget(console: Console, service: Service) -> None:
             said.update(zip(texts, (memory["id"] for memory in written), strict=True))
         _supersede(console, client)
         _consolidate(console, client)
-        _forget(console, client, next(memory_id for text, memory_id in said.items() if SECRET in text))
+        _forget(console, client, next(memory_id for text, memory_id in said.items() if CODE in text))
 
 
 def _supersede(console: Console, client: Client) -> None:
@@ -110,7 +110,7 @@ def _forget(console: Console, client: Client, memory_id: str) -> None:
     promised = client.in_cube("POST", "forget", {**wanted, "reason": "Ana asked for it"})
     _done(client, {"id": promised["job_id"]})
     hits = client.search("What is the code of the bicycle lock?", limit=10)["items"]
-    left = sum(SECRET in hit["content"] for hit in hits)
+    left = sum(CODE in hit["content"] for hit in hits)
     console.print(f"Asked for the code afterwards: {left} of {len(hits)} memories found say it.")
     with tempfile.TemporaryDirectory(prefix="memos-receipt-") as folder:
         receipt, key = Path(folder) / "receipt.json", Path(folder) / "key.json"
