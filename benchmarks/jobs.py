@@ -24,6 +24,7 @@ from benchmarks.report import Report, figure, progress
 from memos.observing import configure_logging
 from memos.rules.access import Principal
 from memos.services import administer, remember
+from memos.services.attempt import LEASE_S
 from memos.services.remember import MessageIn, utc_now
 from memos.settings import Settings
 from memos.store import cubes, jobs
@@ -64,16 +65,17 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--kills", type=int, default=10, metavar="N")
     made.add_argument("--speed-jobs", type=int, default=2_000, metavar="N", help="jobs of each throughput run")
     made.add_argument("--processes", type=int, default=2, metavar="N", help="worker processes during the drill")
+    made.add_argument(
+        "--lease", type=float, default=LEASE_S, metavar="S", help="after which a dead worker's job is due"
+    )
     made.add_argument("--seed", type=int, default=1)
     arguments = made.parse_args(argv)
     report = Report("jobs", settings=settings_of(arguments), out_dir=arguments.out)
     configure_logging(Settings(log_level="ERROR"), process="benchmark")
     with ground() as (place, app, who):
-        cube_ids = [_cube(app, who, f"tally-{n}") for n in range(TALLY_CUBES)]
-        _publish_speeds(report, _speeds(place, app, who, cube_ids, arguments.speed_jobs))
+        _publish_speeds(report, _speeds(place, app, who, make_cubes(app, who), arguments.speed_jobs))
     with ground() as (place, app, who):
-        cube_ids = [_cube(app, who, f"tally-{n}") for n in range(TALLY_CUBES)]
-        count = _publish_drill(report, drill(place, app, who, cube_ids, arguments))
+        count = _publish_drill(report, drill(place, app, who, make_cubes(app, who), arguments))
     report.finish()
     return 0 if count.lost == count.twice == 0 and count.succeeded == count.jobs else 1
 
@@ -134,7 +136,7 @@ def drill(
     tallies = arguments.jobs - writes * JOBS_OF_A_WRITE
     _queue(app, who, cube_ids, tallies, TALLY)
     lot, kills, started = random.Random(arguments.seed), [], time.monotonic()
-    place.start_parts(arguments.processes)
+    place.start_parts(arguments.processes, arguments.lease)
     with progress("Killing", arguments.kills) as step:
         for number in range(arguments.kills):
             # Between two equal shares of the work, at a moment nobody chose.
@@ -205,6 +207,11 @@ def _publish_drill(report: Report, done: tuple[list[Kill], Count, float]) -> Cou
 
 
 # ---------------------------------------------------------------- what is queued
+
+
+def make_cubes(app: App, who: Principal) -> list[UUID]:
+    """Where tallies are written: a few, because writers of one cube take turns."""
+    return [_cube(app, who, f"tally-{n}") for n in range(TALLY_CUBES)]
 
 
 def _cube(app: App, who: Principal, name: str) -> UUID:

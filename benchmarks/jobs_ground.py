@@ -22,6 +22,7 @@ from memos.cli.parents import PARENT
 from memos.embedded import EmbeddedPostgres, EmbeddedValkey
 from memos.encoders.embedder import build_embedder
 from memos.rules.access import Principal, new_key
+from memos.services.attempt import LEASE_S
 from memos.settings import Settings
 from memos.store import tenants
 from memos.store.schema import migrate
@@ -43,9 +44,9 @@ class Ground:
         self._parts: dict[str, tuple[list[str], subprocess.Popen[bytes]]] = {}
         self._told: dict[str, str] = {}
 
-    def start_parts(self, processes: int) -> None:
+    def start_parts(self, processes: int, lease_s: float = LEASE_S) -> None:
         """A worker of so many processes, and a beat."""
-        self._start("worker", ["-m", "benchmarks.jobs_worker", str(processes)])
+        self._start("worker", ["-m", "benchmarks.jobs_worker", str(processes), str(lease_s)])
         self._start("beat", ["-m", "memos.cli", "beat"])
 
     def stop_parts(self) -> None:

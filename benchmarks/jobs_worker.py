@@ -3,7 +3,7 @@
 Real jobs are built so that a second run changes nothing, which would hide a job that was run twice. A tally adds a memory
 each time it is applied, in the transaction that ends the job, so counting memories counts applications.
 
-    python -m benchmarks.jobs_worker 2        # DATABASE_URL, REDIS_URL and the rest as for `memos worker`
+    python -m benchmarks.jobs_worker 2 60     # processes, seconds of a lease; DATABASE_URL, REDIS_URL and the rest as for `memos worker`
 """
 
 from __future__ import annotations
@@ -43,4 +43,5 @@ def idle(_: Attempt) -> Outcome:
 
 
 if __name__ == "__main__":
-    run_worker(Settings(), int(sys.argv[1]), handlers={**HANDLERS, TALLY: tally, IDLE: idle})
+    handlers = {**HANDLERS, TALLY: tally, IDLE: idle}
+    run_worker(Settings(), int(sys.argv[1]), handlers=handlers, lease_s=float(sys.argv[2]))

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from memos.observing import configure_logging
-from memos.services.attempt import Handler
+from memos.services.attempt import LEASE_S, Handler
 from memos.services.work import HANDLERS
 from memos.settings import Settings
 from memos.wiring import App, build_app
@@ -50,13 +50,13 @@ class Process:
             self._app.close()
 
 
-def make_worker(settings: Settings, handlers: Mapping[str, Handler] = HANDLERS) -> Celery:
+def make_worker(settings: Settings, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S) -> Celery:
     """The app of a worker, with its tasks; each process it forks opens an `App` of its own. `handlers` are what jobs of
-    each kind run (a drill adds a kind)."""
+    each kind run, and a dead worker's job is due again after `lease_s` (a drill adds a kind, and has less patience)."""
     leave_logging_alone()
     celery = make_celery(broker_url(settings))
     process = Process(settings)
     worker_process_init.connect(process.open, weak=False)
     worker_process_shutdown.connect(process.close, weak=False)
-    tasks.register(celery, lambda: process.app, handlers)
+    tasks.register(celery, lambda: process.app, handlers, lease_s)
     return celery

@@ -9,7 +9,7 @@ from celery import Celery
 
 from memos.errors import Unavailable
 from memos.services import work
-from memos.services.attempt import Handler
+from memos.services.attempt import LEASE_S, Handler
 from memos.services.remember import utc_now
 from memos.wiring import App
 from workers.nudging import publisher
@@ -24,14 +24,19 @@ AGAIN_S = 1.0
 log = structlog.get_logger("memos.worker")
 
 
-def register(celery: Celery, app: Callable[[], App], handlers: Mapping[str, Handler] = work.HANDLERS) -> None:
+def register(
+    celery: Celery,
+    app: Callable[[], App],
+    handlers: Mapping[str, Handler] = work.HANDLERS,
+    lease_s: float = LEASE_S,
+) -> None:
     """Give `celery` its tasks; `app` answers with the parts of the process that asks."""
 
     @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator]
     def run_job(_tenant_id: str, _job_id: str) -> None:
         # A message says that there is work; whose turn it is, the rows say. Else a hundred thousand messages of one tenant
         # would have to be taken before the next tenant's first.
-        work.run_next(app(), handlers=handlers)
+        work.run_next(app(), handlers=handlers, lease_s=lease_s)
 
     @celery.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def sweep() -> None:
