@@ -3,7 +3,7 @@
 Real jobs are built so that a second run changes nothing, which would hide a job that was run twice. A tally adds a memory
 each time it is applied, in the transaction that ends the job, so counting memories counts applications.
 
-    python -m benchmarks.jobs_worker 2 60     # processes, seconds of a lease; DATABASE_URL, REDIS_URL and the rest as for `memos worker`
+    python -m benchmarks.jobs_worker 2 60     # processes, seconds of a lease; servers as for `memos worker`
 """
 
 from __future__ import annotations
