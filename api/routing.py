@@ -158,7 +158,10 @@ async def authenticate(app: App, request: Request, scope: Scope) -> Principal:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise Unauthenticated
-    who = await run_in_threadpool(app.database.authenticate, key.strip())
+    # Nearly always known already, and then not worth a thread.
+    who = app.database.recognise(key.strip())
+    if who is None:
+        who = await run_in_threadpool(app.database.authenticate, key.strip())
     who.require(scope)
     return who
 

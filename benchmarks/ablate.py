@@ -3,8 +3,9 @@ at a time.
 
 A variant is a name and the search fields that differ from the default, such as {"budget": "low"}. Variants
 that need other memories (another cube policy) give a `policy` too and are replayed into cubes of their own.
-The built-in ones show the frontier low / mid / high / auto and single granularities; --variants reads more
-from a file: {"name": {"search": {...}, "policy": {...}}, ...}. The first variant is the one the others are
+The built-in ones show the frontier low / mid / high / auto (`mid` is `auto` with the router off) and single
+granularities, and then what each part of the ranking gains (see ablate_parts.py); --variants reads more from
+a file: {"name": {"search": {...}, "policy": {...}}, ...}. The first variant is the one the others are
 compared with.
 """
 
@@ -18,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ablate_parts import ask_parts, publish_parts
 from benchmarks.client import MemosClient
 from benchmarks.locomo import Answer, ask_all, raw_row, scores
 from benchmarks.locomo_data import Conversation, load
@@ -53,12 +55,16 @@ def main(argv: Sequence[str]) -> int:
     conversations = load(arguments.data)
     report = Report("ablate", settings=settings_of(arguments), out_dir=arguments.out)
     answers: dict[str, list[Answer]] = {}
+    parts: dict[str, list[Answer]] = {}
     with service_of(arguments) as service, MemosClient(service.url, service.key) as client:
         report.settings["service"] = service.description
         # Neighbours with the same policy share one replay.
         for _, group in groupby(arguments.variants, key=lambda variant: json.dumps(variant.policy, sort_keys=True)):
-            answers |= _ask_group(client, conversations, list(group), arguments, report)
+            given, reasons = _ask_group(client, conversations, list(group), arguments, report, parts=not answers)
+            answers |= given
+            parts = parts or reasons
     publish(report, answers)
+    publish_parts(report, parts)
     report.finish()
     return 0
 
@@ -69,14 +75,19 @@ def _ask_group(
     variants: Sequence[Variant],
     arguments: argparse.Namespace,
     report: Report,
-) -> dict[str, list[Answer]]:
+    *,
+    parts: bool,
+) -> tuple[dict[str, list[Answer]], dict[str, list[Answer]]]:
+    """The answers of each variant, and with `parts` those of the first without each part of the ranking."""
     policy = {**arguments.policy, **variants[0].policy}
     sources = arguments.credit == "sources"
     with replayed(client, conversations, report, policy=policy, jobs_timeout_s=arguments.jobs_timeout) as done:
-        return {
+        given = {
             variant.name: ask_all(client, done, sources=sources, extra={**arguments.search, **variant.search})
             for variant in variants
         }
+        first = {**arguments.search, **variants[0].search}
+        return given, ask_parts(client, done, sources=sources, extra=first) if parts else {}
 
 
 def publish(report: Report, answers: Mapping[str, Sequence[Answer]]) -> None:

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "conflict": ("benchmarks.conflict", "newest fact ranked above the stale one (FactConsolidation)"),
     "lifecycle": ("benchmarks.lifecycle", "a year of use with forgetting and without: memories, times, recall"),
     "ablate": ("benchmarks.ablate", "LoCoMo with one thing changed at a time: gain and milliseconds"),
+    "graph": ("benchmarks.graph", "building the graph, walks over it at volume, questions of several hops"),
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),
     "kv": ("benchmarks.kv_codecs", "KV codecs, time to first token, composition, policy"),
     "crash": ("benchmarks.crash", "kill -9 of everything under writers: nothing acknowledged is lost"),

@@ -39,7 +39,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result; `sources` are the memories a derived one was made from."""
+    """One search result; `sources` are the memories a derived one was made from, `why` what each part added."""
 
     memory_id: str
     kind: str
@@ -47,6 +47,7 @@ class Hit:
     score: float
     state: str
     sources: tuple[str, ...]
+    why: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ def _hit(item: Json) -> Hit:
         score=float(item["score"]),
         state=item["state"],
         sources=tuple(str(source) for source in item.get("sources") or ()),
+        why=item.get("why"),
     )
 
 

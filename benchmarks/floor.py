@@ -30,16 +30,16 @@ BRANCH_SQL = """
 """
 COUNT_SQL = """
     SELECT count(*), count(*) FILTER (WHERE indexed) FROM heads
-    WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s
+    WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s AND NOT folded
 """
-# The HNSW index is partial (`WHERE indexed`), so only a query that says so can use it.
+# The HNSW index is partial (`WHERE indexed AND NOT folded`), so only a query that says so can use it.
 FLOOR_SQL = """
-    SELECT memory_id FROM heads WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s AND indexed
+    SELECT memory_id FROM heads WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s AND indexed AND NOT folded
     ORDER BY embedding <=> %(vector)s LIMIT %(limit)s
 """
 # The same without the graph: what a cube that the service scans exactly is compared with.
 SCAN_SQL = """
-    SELECT memory_id FROM heads WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s
+    SELECT memory_id FROM heads WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s AND NOT folded
     ORDER BY embedding <=> %(vector)s LIMIT %(limit)s
 """
 # Put in before ORDER BY by the filtered variants; `topic` is metadata of the synthetic corpus.

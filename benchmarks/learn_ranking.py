@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from benchmarks.candidates import Candidate, named_among, pool_from
 from memos.encoders.embedder import build_embedder
 from memos.rules.embedding_text import Described, own_text, query_text
 from memos.rules.lexical import frequencies
 from memos.rules.ranking_features import (
     FEATURES,
-    Candidate,
     QueryFeatures,
     Statistics,
     asks,
@@ -163,7 +163,7 @@ def cases_of(
     everyone = [
         Candidate(
             version_id=index, kind="turn", session_id=turn.session, ordinal=turn.ordinal,
-            speaker=turn.name or turn.role, created_at=turn.created_at, dense=0.0, context_dense=None,
+            speaker=turn.name or turn.role, dense=0.0,
             terms=counts[index], length=lengths[index], role=turn.role, asks=asks(turn.text),
         )
         for index, turn in enumerate(turns)
@@ -175,7 +175,7 @@ def cases_of(
         pool = [replace(c, dense=float(cosines[c.version_id])) for c in everyone]
         if near is not None:
             pool = bounded(asked, pool, statistics, near, around)
-        features = feature_matrix(asked, pool, statistics)
+        features = feature_matrix(asked, pool_from(pool, asked), statistics, named_among(asked, pool))
         labels = tuple(turns[c.version_id].label for c in pool)
         sessions = tuple(turns[c.version_id].session for c in pool)
         found.append(Case(question, labels, sessions, features))
@@ -186,7 +186,9 @@ def bounded(
     query: QueryFeatures, pool: Sequence[Candidate], statistics: Statistics, near: int, around: int
 ) -> list[Candidate]:
     """Keep what a large cube's channels would return: the nearest, the best by words, and turns beside those."""
-    lexical = feature_matrix(query, pool, statistics)[:, FEATURES.index("lexical")]
+    lexical = feature_matrix(query, pool_from(pool, query), statistics, named_among(query, pool))[
+        :, FEATURES.index("lexical")
+    ]
     dense = np.array([c.dense for c in pool], dtype=np.float64)
     hits = {*np.argsort(-dense, kind="stable")[:near].tolist()}
     hits |= {i for i in np.argsort(-lexical, kind="stable")[:near].tolist() if lexical[i] > 0}

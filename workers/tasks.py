@@ -13,7 +13,7 @@ from memos.services.attempt import LEASE_S, Handler
 from memos.services.remember import utc_now
 from memos.wiring import App
 from workers.nudging import publisher
-from workers.schedule import PLAN, PURGE, RUN_JOB, SWEEP
+from workers.schedule import PLAN, PLAN_CACHES, PURGE, RUN_JOB, SWEEP
 
 # With this many messages waiting the workers have enough to do for a second or two; more would only stand in the way of
 # other messages.
@@ -46,6 +46,11 @@ def register(
     @celery.task(name=PLAN)  # type: ignore[untyped-decorator]
     def plan() -> None:
         log.info("planned", **work.plan(app().database, utc_now()))
+
+    @celery.task(name=PLAN_CACHES)  # type: ignore[untyped-decorator]
+    def plan_caches() -> None:
+        if builds := work.plan_caches(app().database):
+            log.info("caches_planned", builds=builds)
 
     @celery.task(name=PURGE)  # type: ignore[untyped-decorator]
     def purge() -> None:

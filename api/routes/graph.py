@@ -15,8 +15,9 @@ from api.schemas.base import Page
 from api.schemas.fields import Storable
 from api.schemas.graph import EntityDecisionOut, EntityDetailOut, EntityMergeIn, EntityOut, EntitySplitIn, GraphOut
 from api.schemas.limits import MAX_NAME
+from api.schemas.walk import WalkIn, WalkOut
 from memos.rules.access import Scope
-from memos.services import entities, neighbourhood
+from memos.services import entities, neighbourhood, walking
 
 routes = Routes("Graph")
 
@@ -144,3 +145,29 @@ def graph(
             tx, call.who, cube, center=center, hops=hops, branch=branch, at=at, as_of=as_of
         )
     return answer(GraphOut, found)
+
+
+@routes.add(
+    "POST",
+    "/v1/cubes/{cube}/graph/walk",
+    scope=Scope.READ,
+    summary="Walk from entities and memories",
+    answer=WalkOut,
+    fails=(404, 413),
+)
+def walk_graph(call: Caller, cube: CubeRef, body: WalkIn) -> Response:
+    """What hangs together with them, best first: a step away from what words and meaning find (personalised PageRank)."""
+    asked = walking.WalkQuery(
+        query=body.query,
+        entities=body.entities,
+        memory_ids=body.memory_ids,
+        kinds=body.kinds,
+        filter=body.filter,
+        limit=body.limit,
+        branch=body.branch,
+        at=body.at,
+        as_of=body.as_of,
+    )
+    with call.reading() as tx:
+        found = walking.walk(tx, call.who, cube, asked, now=call.now)
+    return answer(WalkOut, found)

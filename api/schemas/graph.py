@@ -164,7 +164,9 @@ class EntityDecisionOut(Output):
 # ---------------------------------------------------------------- the graph
 
 
-NODE = {"id": _ENTITY_ID, "sort": "entity", "type": "person", "label": "Ana", "hops": 0}
+NODE = {
+    "id": _ENTITY_ID, "sort": "entity", "type": "person", "label": "Ana", "hops": 0, "community": 0, "rank": 0.41,
+}  # fmt: skip
 
 
 class NodeOut(Output):
@@ -179,6 +181,10 @@ class NodeOut(Output):
     label: str
     """An entity's name, or a memory's text."""
     hops: int
+    community: int
+    """Which nodes belong together here; 0 is the largest."""
+    rank: float
+    """Its share of a walk that keeps returning to the centre (personalised PageRank)."""
 
 
 EDGE = {
@@ -199,10 +205,28 @@ class EdgeOut(Output):
     source: UUID
     target: UUID
     relation: str
-    """`mentions`, `derived-from`, `supersedes`, `contradicts`, `similar`, or an attribute between entities."""
+    """`mentions`, `about` (its subject), `next`, `same-session`, `derived-from`, `merged`, `supersedes`, `contradicts`,
+    `similar`, or an attribute between entities."""
     memory_id: UUID | None
     valid_from: Time | None
     valid_to: Time | None
+
+
+HYPEREDGE = {
+    "memory_id": _MEMORY_ID,
+    "kind": "fact",
+    "entities": [{"id": _ENTITY_ID, "name": "Ana"}, {"id": _OTHER_ID, "name": "Berlin"}],
+}
+
+
+class HyperedgeOut(Output):
+    """A fact or episode, and every entity that it or what it was made from names."""
+
+    model_config = example(**HYPEREDGE)
+
+    memory_id: UUID
+    kind: str
+    entities: list[MemberOut]
 
 
 class GraphOut(Output):
@@ -211,10 +235,12 @@ class GraphOut(Output):
     model_config = example(
         nodes=[NODE],
         edges=[EDGE],
+        hyperedges=[HYPEREDGE],
         truncated=False,
     )
 
     nodes: list[NodeOut]
     edges: list[EdgeOut]
+    hyperedges: list[HyperedgeOut]
     truncated: bool
     """Whether there was more within the hops than is shown."""

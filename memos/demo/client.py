@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -69,6 +70,29 @@ class Client:
     def at(self, path: str) -> Json:
         """Anything that is read: `at("/v1/receipts/key")`."""
         return self._call("GET", path)
+
+    def context(self, query: str, budget_tokens: int) -> Json:
+        return self._call("POST", f"{self._cube}/context", {"query": query, "budget_tokens": budget_tokens})
+
+    def entities(self, part: str) -> list[Json]:
+        found: list[Json] = self._call("GET", f"{self._cube}/entities?q={quote(part)}")["items"]
+        return found
+
+    def entity(self, entity_id: str) -> Json:
+        return self._call("GET", f"{self._cube}/entities/{entity_id}")
+
+    def graph(self, center: str) -> Json:
+        return self._call("GET", f"{self._cube}/graph?center={quote(center)}")
+
+    def walk(self, query: str, **options: Any) -> Json:
+        return self._call("POST", f"{self._cube}/graph/walk", {"query": query, **options})
+
+    def start(self, work: str) -> Json:
+        """A job of the cube's: `extract`, `consolidate`."""
+        return self._call("POST", f"{self._cube}/{work}", {})
+
+    def job(self, job_id: str) -> Json:
+        return self._call("GET", f"/v1/jobs/{job_id}")
 
     def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         try:

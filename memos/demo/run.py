@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from memos.demo.client import Client, Json
+from memos.demo.closer import look_closer
 from memos.demo.lifecycle import tidy_and_forget
 from memos.demo.service import fresh, running
 from memos.errors import MemosError
@@ -45,6 +46,7 @@ def demo(url: str | None, key: str | None) -> int:
                 load(console, client, story)
                 ask(console, client, story["questions"])
                 correct(console, client, story["fact"])
+                look_closer(console, client, story["closer"])
             tidy_and_forget(console, service)
     except MemosError as error:
         console.print(f"[bold red]The demo stops:[/] {error.detail}")

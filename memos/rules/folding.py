@@ -7,7 +7,7 @@ overview asks for episodes) are shown too, but never before the best of their so
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -18,6 +18,11 @@ _FOLDED_ALWAYS = frozenset({Kind.TURN, Kind.PASSAGE, Kind.FACT})
 Item = TypeVar("Item")
 
 
+def beside_sources(granularities: Iterable[str]) -> list[str]:
+    """The kinds that a question is answered with even beside what they were made from."""
+    return [kind for kind in granularities if kind not in _FOLDED_ALWAYS]
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A memory, its kind, and the memories it was made from: none for one that was written directly."""
@@ -25,31 +30,6 @@ class Origin:
     memory_id: UUID
     kind: str
     sources: Sequence[UUID]
-
-
-def missing_sources(origins: Iterable[Origin], most: int) -> list[UUID]:
-    """Sources that are not among the memories themselves, at most `most`, first cited first.
-
-    One source is enough to fold a memory, so of those made from many only the first few are asked for.
-    """
-    held = list(origins)
-    present = {origin.memory_id for origin in held}
-    wanted = [s for o in held if present.isdisjoint(o.sources) for s in list(o.sources)[:_FEW]]
-    return list(dict.fromkeys(wanted))[:most]
-
-
-_FEW = 3
-
-
-def folded(origins: Sequence[Origin], granularities: Collection[str]) -> set[UUID]:
-    """The derived memories to hide, because a source is at hand and the question did not ask for their kind."""
-    present = {origin.memory_id for origin in origins}
-    return {
-        origin.memory_id
-        for origin in origins
-        if not present.isdisjoint(origin.sources)
-        and (origin.kind in _FOLDED_ALWAYS or origin.kind not in granularities)
-    }
 
 
 def after_sources(ranked: Sequence[tuple[Item, Origin]]) -> list[Item]:

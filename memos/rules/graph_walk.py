@@ -2,8 +2,11 @@
 together (communities).
 
 The graph is an edge list cut out of the store around a few seeds, so it fits in memory and a walk takes milliseconds. Both
-are deterministic: nodes are put in order first, and nothing is drawn at random. Personalised PageRank by power iteration
-(Page et al. 1999; Haveliwala 2002); communities by label propagation in a fixed order (Raghavan et al. 2007).
+are deterministic: nodes are put in order first, and chance has a fixed seed. Personalised PageRank by power iteration
+(Page et al. 1999; Haveliwala 2002).
+
+The iteration is numpy's `bincount` over an edge list: from ids to ranks as fast as scipy's sparse product, which would be
+one more dependency, and several times as fast as networkx (docs/graph.md).
 """
 
 from __future__ import annotations
@@ -11,11 +14,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Final, TypeVar
+from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 Node = TypeVar("Node", bound=Hashable)
 Edge = tuple[Node, Node, float]
+Places = NDArray[np.intp]
+Floats = NDArray[np.float64]
 
 RETURN: Final = 0.5
 """The chance of going back to a seed at each step: a hit's surroundings matter, the far end of the graph does not."""
@@ -29,13 +36,13 @@ def neighbourhood(edges: Iterable[Edge[Node]], seeds: Iterable[Node], most_nodes
 
     The result does not depend on the order of the edges.
     """
-    ordered = sorted(edges, key=lambda edge: (-edge[2], repr(edge[0]), repr(edge[1])))
+    ordered = sorted(edges, key=lambda edge: (-edge[2], _order(edge[0]), _order(edge[1])))
     beside: dict[Node, list[Node]] = {}
     for left, right, weight in ordered:
         if weight > 0:
             beside.setdefault(left, []).append(right)
             beside.setdefault(right, []).append(left)
-    queue = deque(sorted((seed for seed in set(seeds) if seed in beside), key=repr))
+    queue = deque(sorted((seed for seed in set(seeds) if seed in beside), key=_order))
     reached: set[Node] = set()
     while queue and len(reached) < most_nodes:
         node = queue.popleft()
@@ -59,55 +66,73 @@ def personalised_pagerank(
     Bounded by `most_nodes` around the seeds and `most_steps`, so at most about (edges x steps) additions.
     """
     wanted = {seed: weight for seed, weight in seeds.items() if weight > 0}
-    near = neighbourhood(edges, wanted, most_nodes)
-    nodes = sorted({*wanted, *(node for left, right, _ in near for node in (left, right))}, key=repr)
     if not wanted:
         return {}
+    near = [edge for edge in edges if edge[2] > 0]
+    lefts, rights = [edge[0] for edge in near], [edge[1] for edge in near]
+    found = {*wanted, *lefts, *rights}
+    if len(found) > most_nodes:
+        near = neighbourhood(near, wanted, most_nodes)
+        lefts, rights = [edge[0] for edge in near], [edge[1] for edge in near]
+        found = {*wanted, *lefts, *rights}
+    nodes = sorted(found, key=_order)
     place = {node: at for at, node in enumerate(nodes)}
     start = np.zeros(len(nodes))
     for seed, weight in wanted.items():
         start[place[seed]] = weight
-    start /= start.sum()
-    left = np.array([place[edge[0]] for edge in near] + [place[edge[1]] for edge in near], dtype=np.intp)
-    right = np.array([place[edge[1]] for edge in near] + [place[edge[0]] for edge in near], dtype=np.intp)
-    weights = np.array([edge[2] for edge in near] * 2, dtype=np.float64)
-    total = np.bincount(left, weights, minlength=len(nodes))
+    one = np.fromiter(map(place.__getitem__, lefts), np.intp, len(near))
+    other = np.fromiter(map(place.__getitem__, rights), np.intp, len(near))
+    weights = np.fromiter((edge[2] for edge in near), np.float64, len(near))
+    ranks = _iterate(np.minimum(one, other), np.maximum(one, other), weights, start / start.sum(), back, most_steps)
+    return dict(zip(nodes, ranks.tolist(), strict=True))
+
+
+def _iterate(left: Places, right: Places, weights: Floats, start: Floats, back: float, most_steps: int) -> Floats:
+    """Power iteration over an undirected edge list; sums are taken in one order whatever the order of the edges."""
+    order = np.lexsort((weights, right, left))
+    left, right, weights = left[order], right[order], weights[order]
+    left, right = np.concatenate((left, right)), np.concatenate((right, left))
+    both = np.concatenate((weights, weights))
+    total = np.bincount(left, both, minlength=len(start))
     alone = total == 0
-    share = weights / total[left]
+    share = both / total[left]
     at = start
     for _ in range(most_steps):
-        moved = np.bincount(right, share * at[left], minlength=len(nodes))
+        moved = np.bincount(right, share * at[left], minlength=len(start))
         # Nobody is stuck: from a node without edges the walker goes home.
         after = back * start + (1.0 - back) * (moved + start * at[alone].sum())
         settled = bool(np.abs(after - at).sum() < _SETTLED)
         at = after
         if settled:
             break
-    return {node: float(at[place[node]]) for node in nodes}
+    return at
 
 
-def communities(edges: Iterable[Edge[Node]], most_rounds: int = 20) -> list[list[Node]]:
-    """Return groups of nodes that are tied to each other more than to others, largest first, each in order."""
-    beside: dict[Node, dict[Node, float]] = {}
+def communities(edges: Iterable[Edge[Node]]) -> list[list[Node]]:
+    """Return groups of nodes that are tied to each other more than to others, largest first, each in order.
+
+    Louvain (Blondel et al. 2008) from a fixed seed over nodes in order. On neighbourhoods of LoCoMo dev its modularity was
+    0.48 to 0.62 where label propagation came to 0.27 to 0.57.
+    """
+    import networkx as nx  # a fifth of a second, which only those should pay who look at a graph
+
+    ties: dict[tuple[str, str], float] = {}
+    found: dict[str, Node] = {}
     for left, right, weight in edges:
         if weight > 0 and left != right:
-            for one, other in ((left, right), (right, left)):
-                beside.setdefault(one, {})
-                beside[one][other] = beside[one].get(other, 0.0) + weight
-    nodes = sorted(beside, key=repr)
-    label = {node: at for at, node in enumerate(nodes)}
-    for _ in range(most_rounds):
-        changed = False
-        for node in nodes:
-            pull: dict[int, float] = {}
-            for other, weight in beside[node].items():
-                pull[label[other]] = pull.get(label[other], 0.0) + weight
-            best = min(pull, key=lambda mark: (-round(pull[mark], 9), mark != label[node], mark))
-            changed |= best != label[node]
-            label[node] = best
-        if not changed:
-            break
-    groups: dict[int, list[Node]] = {}
-    for node in nodes:
-        groups.setdefault(label[node], []).append(node)
-    return sorted(groups.values(), key=lambda group: (-len(group), repr(group[0])))
+            one, other = sorted((_order(left), _order(right)))
+            found[_order(left)], found[_order(right)] = left, right
+            ties[one, other] = ties.get((one, other), 0.0) + weight
+    nodes = sorted(found)
+    place = {node: at for at, node in enumerate(nodes)}
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(nodes)))
+    graph.add_weighted_edges_from((place[one], place[other], ties[one, other]) for one, other in sorted(ties))
+    groups = [sorted(group) for group in nx.community.louvain_communities(graph, seed=1)] if nodes else []
+    groups.sort(key=lambda group: (-len(group), group[0]))
+    return [[found[nodes[at]] for at in group] for group in groups]
+
+
+def _order(node: Hashable) -> str:
+    """Something to sort any node by; ids by the thousand, so not by their slow `repr`."""
+    return node.hex if isinstance(node, UUID) else repr(node)

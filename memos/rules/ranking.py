@@ -7,15 +7,15 @@ superseded, weak or little trusted then loses a fixed amount, so that it needs b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from memos.rules.pool import Floats, Pool
 from memos.rules.ranking_features import (
     FEATURES,
-    Candidate,
-    Floats,
     QueryFeatures,
     Statistics,
     asks,
@@ -23,15 +23,17 @@ from memos.rules.ranking_features import (
     query_features,
 )
 from memos.rules.ranking_weights import LEARNED, Weights
+from memos.rules.routing_weights import ROUTING
 
 __all__ = [
     "LEARNED",
-    "Candidate",
     "QueryFeatures",
     "Ranked",
+    "Ranking",
     "Statistics",
     "Weights",
     "asks",
+    "order",
     "query_features",
     "rank",
 ]
@@ -42,59 +44,100 @@ class Ranked:
     """A candidate's place. `score` estimates the chance that it answers the query; it falls along the order.
 
     `evidence` is the sum that the score was squeezed from, and `channels` says what each feature added to it, for
-    `explain`.
+    `explain`. `cosine` is that with the query.
     """
 
     version_id: int
     score: float
     evidence: float
     channels: dict[str, float]
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A pool in order: `places` are indices into it, best first."""
+
+    pool: Pool
+    places: NDArray[np.intp]
+    evidence: Floats
+    parts: Floats
+    standing: Floats
+    again: Floats | None
+    weights: Weights
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def best(self, limit: int) -> list[Ranked]:
+        """The first `limit`, spelled out."""
+        first = self.places[: max(limit, 0)]
+        parts = self.parts[first].tolist()
+        scores = _chance(self.evidence[first], self.weights).tolist()
+        found = []
+        for row, index in enumerate(first.tolist()):
+            channels = dict(zip(FEATURES, parts[row], strict=True))
+            channels["standing"] = float(self.standing[index])
+            if self.again is not None:
+                channels["feedback"] = float(self.again[index])
+            version_id, cosine = int(self.pool.version_id[index]), float(self.pool.dense[index])
+            found.append(Ranked(version_id, scores[row], float(self.evidence[index]), channels, cosine))
+        return found
+
+    def evidence_of_best(self, limit: int) -> list[float]:
+        best: list[float] = self.evidence[self.places[:limit]].tolist()
+        return best
+
+
+def order(
+    query: QueryFeatures,
+    candidates: Pool,
+    statistics: Statistics,
+    weights: Weights,
+    feedback: Mapping[str, float] | None = None,
+    named: Collection[str] = (),
+) -> Ranking:
+    """Put candidates in order, best first; ties go to the lower version id.
+
+    The result depends on the set of candidates only, not on their order. A version given twice counts once.
+    `feedback` gives evidence for terms that stand in `counts` after the query's own, from looking again (see `routing`).
+    `named` are the speakers that the query names.
+    """
+    pool = candidates.sorted()
+    features = feature_matrix(query, pool, statistics, named)
+    parts = features * np.array([weights.features[name] for name in FEATURES])
+    standing = _standing(pool, weights)
+    again = None if feedback is None else _feedback(query, pool, feedback)
+    # Rounding makes equal evidence equal whatever the order of additions, so ties are ties on every machine.
+    evidence = np.round(parts.sum(axis=1) + standing + (0.0 if again is None else again), 9)
+    # A stable sort of what stands in the order of version ids.
+    return Ranking(pool, np.argsort(-evidence, kind="stable"), evidence, parts, standing, again, weights)
 
 
 def rank(
     query: QueryFeatures,
-    candidates: Iterable[Candidate],
+    candidates: Pool,
     statistics: Statistics,
     weights: Weights,
     limit: int,
-    feedback: Mapping[int, float] | None = None,
+    named: Collection[str] = (),
 ) -> list[Ranked]:
-    """Return the best `limit` candidates, best first; ties go to the lower version id.
-
-    The result depends on the set of candidates only, not on their order. A version given twice counts once.
-    `feedback` is further evidence by version id, from looking again (see `routing`).
-    """
-    unique = {candidate.version_id: candidate for candidate in candidates}
-    pool = [unique[version_id] for version_id in sorted(unique)]
-    if not pool or limit <= 0:
-        return []
-    parts = feature_matrix(query, pool, statistics) * np.array([weights.features[name] for name in FEATURES])
-    standing = _standing(pool, weights)
-    # Rounding makes equal evidence equal whatever the order of additions, so ties are ties on every machine.
-    again = np.array([(feedback or {}).get(candidate.version_id, 0.0) for candidate in pool])
-    evidence = np.round(parts.sum(axis=1) + standing + again, 9)
-    ids = np.array([candidate.version_id for candidate in pool])
-    best = np.lexsort((ids, -evidence))[:limit]
-    scores = _chance(evidence, weights)
-    return [
-        Ranked(
-            version_id=int(ids[index]),
-            score=float(scores[index]),
-            evidence=float(evidence[index]),
-            channels=dict(zip(FEATURES, parts[index].tolist(), strict=True))
-            | {"standing": float(standing[index])}
-            | ({} if feedback is None else {"feedback": float(again[index])}),
-        )
-        for index in best
-    ]
+    """The best `limit` candidates; see `order`."""
+    return order(query, candidates, statistics, weights, named=named).best(limit)
 
 
-def _standing(pool: list[Candidate], weights: Weights) -> Floats:
+def _feedback(query: QueryFeatures, pool: Pool, words: Mapping[str, float]) -> Floats:
+    """Evidence from the added words a candidate holds: the weight of those, as a share of the best's."""
+    weights = np.array(list(words.values()), dtype=np.float64)
+    held = (pool.counts[:, len(query.terms) : len(query.terms) + len(weights)] > 0) @ weights
+    best = float(held.max(initial=0.0))
+    return np.asarray(ROUTING.feedback * held / best if best > 0 else np.zeros(len(pool)))
+
+
+def _standing(pool: Pool, weights: Weights) -> Floats:
     """Return what a candidate loses for not being current, strong and trusted: never above zero."""
-    strength = np.clip(np.array([c.strength for c in pool], dtype=np.float64), 0.0, 1.0)
-    trust = np.clip(np.array([c.trust for c in pool], dtype=np.float64), 0.0, 1.0)
-    superseded = np.array([c.superseded for c in pool], dtype=np.float64)
-    lost = weights.weak * (1.0 - strength) + weights.untrusted * (1.0 - trust) + weights.superseded * superseded
+    strength, trust = np.clip(pool.strength, 0.0, 1.0), np.clip(pool.trust, 0.0, 1.0)
+    lost = weights.weak * (1.0 - strength) + weights.untrusted * (1.0 - trust) + weights.superseded * pool.superseded
     return np.asarray(-lost, dtype=np.float64)
 
 

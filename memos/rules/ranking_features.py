@@ -7,18 +7,17 @@ runs, and an answer seldom repeats the words of the question before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.rules import lexical
-from memos.rules.speakers import asked_role, name_terms, named_speakers
+from memos.rules.pool import NOWHERE, Booleans, Floats, Pool
+from memos.rules.speakers import asked_role, name_terms
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 FEATURES: Final = (
@@ -45,34 +44,6 @@ _BASE_CONTEXT: Final = 0.3
 _BASE_SPEAKER: Final = 0.3
 _BASE_NEIGHBOUR: Final = 0.2
 _MOST_LENGTH_RATIO: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One version that some channel returned, or a neighbour of one.
-
-    `dense` is the cosine with the query (None: not computed); `context_dense` that of an optional second vector,
-    which the ranking does not use: with the neighbours' cosines it gained nothing. `terms` counts at least the
-    query's terms in its text, `length` counts all. `ordinal` is its place in its session, from 0. `asks`: its text
-    holds a question. `strength` and `trust` run from 0 to 1.
-    """
-
-    version_id: int
-    kind: str
-    session_id: str | None
-    ordinal: int | None
-    speaker: str | None
-    created_at: datetime | None
-    dense: float | None
-    context_dense: float | None
-    terms: Mapping[str, int]
-    length: int
-    state: str = "activated"
-    strength: float = 1.0
-    trust: float = 1.0
-    superseded: bool = False
-    role: str | None = None
-    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +83,10 @@ def asks(text: str) -> bool:
     return any(mark in text for mark in "?\u061f\uff1f\u037e\u055e")
 
 
-def feature_matrix(query: QueryFeatures, pool: Sequence[Candidate], statistics: Statistics) -> Floats:
-    """Return one row per candidate and one column per name in `FEATURES`.
+def feature_matrix(query: QueryFeatures, pool: Pool, statistics: Statistics, named: Collection[str] = ()) -> Floats:
+    """Return one row per candidate and one column per name in `FEATURES`. `pool.counts` begins with the query's terms.
+
+    `named` are the speakers that the query names; `pool.spoken` is about them.
 
     dense            cosine of query and memory over 0.3, the usual gap between a hit and the rest
     dense_share      the same as a share of the pool's best
@@ -128,23 +101,23 @@ def feature_matrix(query: QueryFeatures, pool: Sequence[Candidate], statistics: 
     opens            first of its session, where people say what is new
     """
     links = neighbours(pool)
-    named = named_speakers(query.text, {c.speaker for c in pool if c.speaker})
+    # Whom no candidate is by is a word like any other.
+    named = named if (pool.spoken == 1).any() else ()
     topic = _topic(query, named)
-    counts = np.array([[c.terms.get(term, 0) for term in topic] for c in pool], dtype=np.float64)
-    counts = counts.reshape(len(pool), len(topic))
-    lengths = np.array([c.length for c in pool], dtype=np.float64)
-    idf = np.array([lexical.idf(statistics.document_frequency.get(t, 0), statistics.documents) for t in topic])
+    terms = [query.terms[place] for place in topic]
+    counts, lengths = pool.counts[:, topic], pool.length
+    idf = np.array([lexical.idf(statistics.document_frequency.get(t, 0), statistics.documents) for t in terms])
     before_counts, before_lengths = _shifted(counts, links.before), _shifted(lengths, links.before)
     own, _ = _lexical(counts, lengths, idf, statistics.mean_length)
     context, context_coverage = _lexical(
         counts + before_counts, lengths + before_lengths, idf, statistics.mean_length * 2.0
     )
-    dense = _filled([c.dense for c in pool])
+    dense = _filled(pool.dense)
     speaker = _speaker(query, pool, named)
     dense_share, lexical_share, context_share = _share(dense), _share(own), _share(context)
     base = _BASE_DENSE * dense_share + _BASE_LEXICAL * lexical_share + _BASE_CONTEXT * context_share
     mixed = base + _BASE_NEIGHBOUR * (_shifted(base, links.before) + _shifted(base, links.after))
-    asking = np.array([c.asks for c in pool], dtype=np.float64)
+    asking = pool.asks.astype(np.float64)
     ratio = np.log((1.0 + lengths) / (1.0 + statistics.mean_length))
     columns = {
         "dense": dense / 0.3,
@@ -159,57 +132,48 @@ def feature_matrix(query: QueryFeatures, pool: Sequence[Candidate], statistics: 
         "length": np.clip(ratio, -_MOST_LENGTH_RATIO, _MOST_LENGTH_RATIO),
         "asks": asking,
         "answers": _shifted(asking, links.before),
-        "opens": np.array([c.kind == "turn" and c.ordinal == 0 for c in pool], dtype=np.float64),
+        "opens": (pool.turn & (pool.ordinal == 0)).astype(np.float64),
     }
     return np.stack([columns[name] for name in FEATURES], axis=1)
 
 
-def neighbours(pool: Sequence[Candidate]) -> Neighbours:
+def neighbours(pool: Pool) -> Neighbours:
     """Link turns of one session whose ordinals follow each other; a turn that is missing breaks the chain."""
-    places: dict[tuple[str, int], int] = {}
-    numbers: dict[str, int] = {}
-    session = np.empty(len(pool), dtype=np.intp)
-    for index, candidate in enumerate(pool):
-        name = candidate.session_id
-        if name is None or candidate.kind != "turn":
-            # A memory outside any conversation is a session of its own: nobody shares its score.
-            session[index] = numbers.setdefault(f"\0{index}", len(numbers))
-            continue
-        session[index] = numbers.setdefault(name, len(numbers))
-        if candidate.ordinal is not None:
-            places[name, candidate.ordinal] = index
+    told = pool.turn & (pool.session != 0)
+    # A memory outside any conversation is a session of its own: nobody shares its score.
+    alone = np.arange(len(pool)) - len(pool)
+    _, session = np.unique(np.where(told, pool.session, alone), return_inverse=True)
     before = np.full(len(pool), -1, dtype=np.intp)
     after = np.full(len(pool), -1, dtype=np.intp)
-    for (name, ordinal), index in places.items():
-        previous = places.get((name, ordinal - 1), -1)
-        before[index] = previous
-        if previous >= 0:
-            after[previous] = index
+    placed = np.flatnonzero(told & (pool.ordinal != NOWHERE))
+    order = placed[np.lexsort((placed, pool.ordinal[placed], session[placed]))]
+    # Of two turns in one place the later stands in it.
+    last = np.ones(len(order), dtype=np.bool_)
+    last[:-1] = (np.diff(session[order]) != 0) | (np.diff(pool.ordinal[order]) != 0)
+    order = order[last]
+    first, second = order[:-1], order[1:]
+    follows = (session[first] == session[second]) & (pool.ordinal[second] - pool.ordinal[first] == 1)
+    before[second[follows]] = first[follows]
+    after[first[follows]] = second[follows]
     return Neighbours(before, after, session)
 
 
-def _topic(query: QueryFeatures, named: frozenset[str]) -> list[str]:
-    """Return the query's terms without names of speakers, unless it holds nothing else."""
+def _topic(query: QueryFeatures, named: Collection[str]) -> list[int]:
+    """Return the places of the query's terms that name no speaker, or of all if it holds nothing else."""
     names = name_terms(named)
-    return [term for term in query.terms if term not in names] or list(query.terms)
+    places = [place for place, term in enumerate(query.terms) if term not in names]
+    return places or list(range(len(query.terms)))
 
 
-def _speaker(query: QueryFeatures, pool: Sequence[Candidate], named: frozenset[str]) -> Floats:
+def _speaker(query: QueryFeatures, pool: Pool, named: Collection[str]) -> Floats:
     """Compare who speaks with whom the query names, or else with the role it means by "I" or "you"."""
     if named:
+        # A fact has no speaker; naming somebody makes it theirs.
         names = name_terms(named)
-        return np.array([_names_match(candidate, named, names) for candidate in pool])
-    roles = [candidate.role or candidate.speaker for candidate in pool]
-    if query.asked_role is None:
-        return np.zeros(len(pool))
-    return np.array([0.0 if role is None else 1.0 if role == query.asked_role else -1.0 for role in roles])
-
-
-def _names_match(candidate: Candidate, named: frozenset[str], names: frozenset[str]) -> float:
-    """Compare one candidate with the named speakers. A fact has no speaker; naming somebody makes it theirs."""
-    if candidate.speaker is not None:
-        return 1.0 if candidate.speaker in named else -1.0
-    return 1.0 if names & candidate.terms.keys() else 0.0
+        places = [place for place, term in enumerate(query.terms) if term in names]
+        naming = (pool.counts[:, places] > 0).any(axis=1)
+        return np.where(pool.spoken == 0, naming, pool.spoken).astype(np.float64)
+    return pool.in_role.astype(np.float64) if query.asked_role else np.zeros(len(pool))
 
 
 def _lexical(counts: Floats, lengths: Floats, idf: Floats, mean_length: float) -> tuple[Floats, Floats]:
@@ -220,11 +184,10 @@ def _lexical(counts: Floats, lengths: Floats, idf: Floats, mean_length: float) -
     return saturated @ idf, present
 
 
-def _filled(values: Sequence[float | None]) -> Floats:
+def _filled(values: Floats) -> Floats:
     """Put gaps at the lowest known value: a channel that skipped a candidate had better ones."""
-    array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    known = np.isfinite(array)
-    return np.where(known, array, array[known].min() if known.any() else 0.0)
+    known: Booleans = np.isfinite(values)
+    return values if known.all() else np.where(known, values, values[known].min() if known.any() else 0.0)
 
 
 def _share(scores: Floats) -> Floats:

@@ -12,9 +12,9 @@ from memos.errors import Invalid
 from memos.rules import filters, routing
 from memos.rules.access import Principal, Scope
 from memos.rules.embedding_text import query_text
-from memos.rules.folding import Origin, after_sources
+from memos.rules.folding import Origin, after_sources, beside_sources
 from memos.rules.header import Kind
-from memos.rules.ranking import Ranked
+from memos.rules.ranking import Ranked, Ranking
 from memos.rules.routing import Plan
 from memos.rules.speakers import name_terms, named_speakers
 from memos.rules.understanding import understand
@@ -23,10 +23,10 @@ from memos.services.looking import Looked, depth_of
 from memos.services.recall_buffer import RecallBuffer
 from memos.services.trace_buffer import TraceBuffer
 from memos.services.views import RouteView
-from memos.store import cubes, search
+from memos.store import cubes, found, search
 from memos.store.cubes import At, View
-from memos.store.engine import Database
-from memos.store.search import Found
+from memos.store.engine import Database, Transaction
+from memos.store.found import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,8 @@ def gather(
     understood = understand(asked.query, moment)
     plan = routing.plan(understood, asked.budget, _kinds(asked.granularity))
     scope = (who.tenant_id, tuple(references), asked.branch)
-    text = query_text(asked.query, recall.speakers.known(scope, asked.query))
+    guessed = recall.speakers.known(scope, asked.query)
+    text = query_text(asked.query, guessed)
     vector = recall.embedder.embed([text])[0]
     with recall.database.transaction(who.tenant_id, read_only=True) as tx:
         features = understood.features
@@ -116,13 +117,14 @@ def gather(
                 asked.at if pinned is None else pinned[UUID(reference)],
                 features.terms,
                 asked.query,
+                folded=plan.chosen,
             )
             for reference in dict.fromkeys(references)
         ]
         for view, _ in views:
             who.reach(view.cube.id)
         named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
-        if (exact := query_text(asked.query, named)) != text:
+        if named != guessed and (exact := query_text(asked.query, named)) != text:
             vector = recall.embedder.embed([exact])[0]
         request = search.Request(
             embedding=vector,
@@ -132,20 +134,23 @@ def gather(
             depth=depth_of(plan.probe),
             as_of=asked.as_of or moment,
             kinds=plan.granularities if plan.chosen else None,
+            beside=() if plan.chosen else beside_sources(plan.granularities),
             filter=tree,
+            named=named,
+            role=features.asked_role,
         )
-        looked = Looked(tx, views, understood, plan, request)
+        looked = Looked(tx, views, understood, plan, request, named)
         looked.look()
-        ranked = looked.ranked(max(asked.limit, routing.JUDGED))
+        ranking = looked.ranking()
         # Of the first look also after a second: the words found then raise scores, which proves nothing.
-        sure = routing.confidence(routing.shape([one.evidence for one in ranked]))
-        escalated = routing.escalates(plan, sure, len(ranked))
+        sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
+        escalated = routing.escalates(plan, sure, len(ranking))
         if escalated:
-            looked.look_again(ranked)
-            ranked = looked.ranked(max(asked.limit, routing.JUDGED))
-    recall.speakers.learn(scope, asked.query, named)
-    scored = [Scored(*looked.rows[one.version_id], one) for one in ranked]
-    scored = after_sources([(one, one.origin) for one in scored])[: asked.limit]
+            looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
+            ranking = looked.ranking()
+        scored = _spelled(tx, looked, ranking, asked.limit)
+    if named != guessed:
+        recall.speakers.learn(scope, asked.query, named)
     return Gathered(
         scored=scored,
         views=[view for view, _ in views],
@@ -154,6 +159,16 @@ def gather(
         moment=moment,
         clock=clock,
     )
+
+
+def _spelled(tx: Transaction, looked: Looked, ranking: Ranking, limit: int) -> list[Scored]:
+    """The best candidates with all that is said of them; what was derived never stands before its sources."""
+    # Only folded candidates have sources at hand, and then a few more places are needed to find these.
+    derived = bool(ranking.pool.folded[ranking.places[:limit]].any())
+    best = ranking.best(max(limit, routing.JUDGED) if derived else limit)
+    rows = found.spell_out(tx, [one.version_id for one in best])
+    scored = [Scored(rows[one.version_id], looked.cube_of(one.version_id), one) for one in best]
+    return after_sources([(one, one.origin) for one in scored])[:limit] if derived else scored
 
 
 def _kinds(granularity: str | Sequence[str]) -> list[str] | None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from memos.rules import lexical, routing
-from memos.rules.folding import Origin, folded, missing_sources
-from memos.rules.ranking import Candidate, Ranked, Statistics, asks, rank
+from memos.rules.pool import Pool, joined
+from memos.rules.ranking import Ranking, Statistics, order
 from memos.rules.routing import Plan
 from memos.rules.understanding import Understanding
 from memos.store import search
 from memos.store.cubes import Asked, View
 from memos.store.engine import Transaction
-from memos.store.search import Corpus, Depth, Found, Request
-
-MOST_SOURCES = 200
-"""Sources fetched for derived memories in one look."""
+from memos.store.search import Corpus, Depth, Request
 
 
 class Looked:
@@ -30,41 +27,39 @@ class Looked:
         understood: Understanding,
         plan: Plan,
         request: Request,
+        named: Collection[str],
     ) -> None:
-        self.rows: dict[int, tuple[Found, UUID]] = {}
         self.read = 0
-        self.whole = all(search.exhaustive(view, request.depth) for view, _ in views)
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
         self._tx, self._views, self._understood, self._plan, self._request = tx, views, understood, plan, request
+        self._named = named
+        self._pools: list[Pool] = []
         self._corpora: list[Corpus] = []
-        self._hidden: set[UUID] = set()
 
     @property
     def documents(self) -> int:
         return sum(corpus.documents for corpus in self._corpora)
 
+    @property
+    def whole(self) -> bool:
+        return all(search.exhaustive(view, self._request) for view, _ in self._views)
+
     def look(self) -> None:
         """Fetch what the request asks for from every cube, replacing what was seen before."""
-        self.rows, self._corpora = {}, []
+        self._pools, self._corpora = [], []
         for view, about in self._views:
-            request = replace(self._request, documents=about.documents)
-            found, corpus = search.candidates(self._tx, view, request)
+            pool, corpus = search.candidates(self._tx, view, replace(self._request, documents=about.documents))
+            self._pools.append(pool)
             self._corpora.append(corpus)
-            self.rows |= {row.version_id: (row, view.cube.id) for row in found}
-            if not self._plan.chosen:
-                self._add_sources(view, request, found)
-        self.read += len(self.rows)
-        if not self._plan.chosen:
-            self._hidden = folded([_origin(row) for row, _ in self.rows.values()], self._plan.granularities)
+            self.read += len(pool)
 
-    def look_again(self, ranked: Sequence[Ranked]) -> None:
-        """Deeper, and with the telling words of the best hits."""
+    def look_again(self, best: Sequence[int]) -> None:
+        """Deeper, and with the telling words of the best hits, given as version ids."""
         probe = self._plan.escalation
         if probe is None:
             return
-        best = [self.rows[one.version_id][0].text for one in ranked[: routing.FEEDBACK_HITS]]
-        telling = routing.telling_terms(self._request.terms, best)
+        telling = routing.telling_terms(self._request.terms, search.terms_of(self._tx, best))
         frequencies: dict[str, int] = {}
         for view, _ in self._views:
             for term, n in search.document_frequencies(self._tx, view, list(telling)).items():
@@ -74,44 +69,34 @@ class Looked:
             (view, replace(about, documents=about.documents | {term: frequencies[term] for term in self.expansion}))
             for view, about in self._views
         ]
-        terms = (*self._request.terms, *self.expansion)
-        self._request = replace(self._request, terms=terms, depth=depth_of(probe))
-        self.whole = all(search.exhaustive(view, self._request.depth) for view, _ in self._views)
+        self._request = replace(self._request, terms=(*self._request.terms, *self.expansion), depth=depth_of(probe))
         self.look()
 
-    def ranked(self, limit: int) -> list[Ranked]:
-        shown = [(row, cube) for row, cube in self.rows.values() if row.memory_id not in self._hidden]
-        pool = [_candidate(row, self._request.terms, cube) for row, cube in shown]
-        return rank(
+    def ranking(self) -> Ranking:
+        return order(
             self._understood.features,
-            pool,
+            joined(self._pools),
             _statistics(self._corpora),
             self._plan.weights,
-            limit,
-            routing.feedback(self.expansion, {c.version_id: c.terms for c in pool}) if self.expansion else None,
+            self.expansion or None,
+            self._named,
         )
+
+    def cube_of(self, version_id: int) -> UUID:
+        """The cube that a candidate was found in."""
+        for (view, _), pool in zip(self._views[:-1], self._pools[:-1], strict=True):
+            if (pool.version_id == version_id).any():
+                return view.cube.id
+        return self._views[-1][0].cube.id
 
     def term_weights(self) -> dict[str, float]:
         known = _statistics(self._corpora)
         terms = self._understood.features.terms
         return {term: lexical.idf(known.document_frequency.get(term, 0), known.documents) for term in terms}
 
-    def _add_sources(self, view: View, request: Request, found: Sequence[Found]) -> None:
-        """What facts were made from and no channel found; read whole, whatever may be shown was found."""
-        if search.exhaustive(view, request.depth):
-            return
-        missing = missing_sources((_origin(row) for row in found), MOST_SOURCES)
-        if missing:
-            rows, _ = search.candidates(self._tx, view, replace(request, only=missing))
-            self.rows |= {row.version_id: (row, view.cube.id) for row in rows}
-
-
-def _origin(row: Found) -> Origin:
-    return Origin(row.memory_id, row.kind, row.sources)
-
 
 def depth_of(probe: routing.Probe) -> Depth:
-    return Depth(probe.per_channel, probe.postings, probe.neighbours, probe.whole)
+    return Depth(probe.per_channel, probe.postings, probe.neighbours, probe.rim, probe.whole)
 
 
 def _statistics(corpora: Sequence[Corpus]) -> Statistics:
@@ -123,23 +108,3 @@ def _statistics(corpora: Sequence[Corpus]) -> Statistics:
         for term, n in corpus.document_frequency.items():
             held[term] = held.get(term, 0) + n
     return Statistics(documents, length / documents if documents else 0.0, held)
-
-
-def _candidate(row: Found, terms: Sequence[str], cube_id: UUID) -> Candidate:
-    return Candidate(
-        version_id=row.version_id,
-        kind=row.kind,
-        # Sessions of two cubes may share an id and nothing else.
-        session_id=None if row.session_id is None else f"{cube_id}/{row.session_id}",
-        ordinal=row.ordinal,
-        speaker=row.name,
-        role=row.role,
-        asks=asks(row.text),
-        created_at=row.created_at,
-        dense=row.dense,
-        context_dense=None,
-        terms={term: n for term, n in zip(terms, row.counts, strict=True) if n},
-        length=row.length,
-        state=row.state,
-        trust=row.trust,
-    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from memos.errors import NotFound
 from memos.rules.access import Principal
 from memos.rules.entities import entity_key
+from memos.services import graph_shape
 from memos.services.entities import MOST_RELATIONS, lens_of
-from memos.store import graph, memories, provenance
+from memos.services.graph_shape import Hyperedge
+from memos.store import graph, graph_edges, memories, provenance
 from memos.store.cubes import At
 from memos.store.engine import Transaction
 from memos.store.graph import Lens
@@ -22,20 +24,23 @@ MOST_NODES = 300
 """More than a person can look at, few enough to be fast."""
 NEAREST_MEMORIES = 20
 """Memories shown of one entity per hop, newest first."""
-MENTIONS = "mentions"
+MENTIONS, ABOUT = "mentions", "about"
+NEXT, SAME_SESSION = "next", "same-session"
 LIVE = frozenset({"generated", "activated", "frozen"})
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """`hops` from the centre. `sort` is entity or memory; `type` the entity's type or the memory's kind; `label` the
-    entity's name or the memory's text."""
+    entity's name or the memory's text. `community` 0 is the largest; `rank` is the share of a walk from the centre."""
 
     id: UUID
     sort: str
     type: str
     label: str
     hops: int
+    community: int = 0
+    rank: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class GraphView:
 
     nodes: list[Node]
     edges: list[Edge]
+    hyperedges: list[Hyperedge]
     truncated: bool
 
 
@@ -129,6 +135,8 @@ class _Walk:
                 yield Edge(link.other_id, link.memory_id, Relation.SUPERSEDES.value)
             else:
                 yield Edge(link.memory_id, link.other_id, link.relation.value)
+        for earlier, later in graph_edges.following(self.tx, self.lens, texts):
+            yield Edge(earlier, later, NEXT)
         for memory_id, sources in provenance.sources_of(self.tx, self.lens.view, texts).items():
             for source in sources:
                 yield Edge(memory_id, source.memory_id, source.relation)
@@ -155,10 +163,27 @@ class _Walk:
         nodes += [
             Node(e, "entity", seen.type, names[e].name, self.entities[e]) for e, seen in known.items() if e in names
         ]
-        nodes.sort(key=lambda node: (node.hops, node.sort, node.label, node.id))
         shown = {node.id for node in nodes}
         edges = [edge for edge in self.edges if edge.source in shown and edge.target in shown]
-        return GraphView(nodes, edges, self.truncated)
+        edges = [*self._with_subjects(edges, texts), *self._sessions(edges, texts)]
+        center = next(node.id for node in nodes if node.hops == 0)
+        found = graph_shape.shape([node.id for node in nodes], [(edge.source, edge.target) for edge in edges], center)
+        nodes = [replace(node, community=found.community[node.id], rank=found.rank[node.id]) for node in nodes]
+        nodes.sort(key=lambda node: (node.hops, node.sort, node.label, node.id))
+        return GraphView(nodes, edges, graph_shape.hyperedges(self.tx, self.lens, texts), self.truncated)
+
+    def _with_subjects(self, edges: list[Edge], texts: dict[UUID, Version]) -> list[Edge]:
+        """Of whom a memory states something, it is about: that says more than that it names them."""
+        about = graph_edges.subjects(self.tx, self.lens, texts)
+        return [
+            replace(edge, relation=ABOUT) if edge.relation == MENTIONS and (edge.source, edge.target) in about else edge
+            for edge in edges
+        ]
+
+    @staticmethod
+    def _sessions(edges: list[Edge], texts: dict[UUID, Version]) -> list[Edge]:
+        adjacent = {(edge.source, edge.target) for edge in edges if edge.relation == NEXT}
+        return [Edge(one, other, SAME_SESSION) for one, other in graph_shape.of_one_session(texts, adjacent)]
 
     def _texts(self, ids: Iterable[UUID]) -> dict[UUID, Version]:
         """Those of these memories that can be recalled and, where a time was asked for, were valid then."""

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from memos.store import cubes, erasure, memories, search
+from memos.rules.header import Kind
+from memos.store import cubes, erasure, found, memories, search
 from memos.store.cubes import Branch, Cube, View
 from memos.store.engine import Transaction
 from memos.store.erasure import ErasedText, ErasedVersion
@@ -23,7 +24,7 @@ Item = TypeVar("Item")
 # Searches cost more than looking; more of them would not find what these miss.
 MOST_SEARCHED = 25
 MOST_PAST_STATES = 10
-_DEPTH = Depth(per_channel=50, postings=500, neighbours=1)
+_DEPTH = Depth(per_channel=50, postings=500, neighbours=1, rim=50, whole=1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,11 @@ def _searched(tx: Transaction, view: View, taken: Taken, text: ErasedText, now: 
         names=frozenset(),
         depth=_DEPTH,
         as_of=now,
+        kinds=[kind.value for kind in Kind],
     )
-    found, _ = search.candidates(tx, view, request)
-    return sum(row.memory_id in taken.memory_ids for row in found)
+    pool, _ = search.candidates(tx, view, request)
+    rows = found.spell_out(tx, pool.version_id.tolist())
+    return sum(row.memory_id in taken.memory_ids for row in rows.values())
 
 
 def _past(tx: Transaction, cube: Cube, branches: Sequence[Branch], versions: Sequence[ErasedVersion]) -> Iterator[View]:

@@ -64,5 +64,4 @@ def _hit(scored: Scored, *, explain: bool) -> Hit:
 
 def _why(scored: Scored) -> dict[str, float]:
     """What each channel added to the score, and the raw similarity it came from."""
-    channels = scored.ranked.channels
-    return channels if scored.row.dense is None else channels | {"cosine": scored.row.dense}
+    return scored.ranked.channels | {"cosine": scored.ranked.cosine}

@@ -63,9 +63,9 @@ def keep(
     if trace_id.int % _SAMPLES >= min(shares, default=1.0) * _SAMPLES:
         return
     first = gathered.scored[:MOST_ITEMS]
-    recall.traces.add(
-        who.tenant_id,
-        Trace(
+
+    def written() -> Trace:
+        return Trace(
             id=trace_id,
             door=door,
             asked_at=gathered.clock,
@@ -80,8 +80,9 @@ def keep(
             answer_hash=_hash(gathered.scored),
             weights=WEIGHTS_VERSION,
             took_ms=took_ms,
-        ),
-    )
+        )
+
+    recall.traces.add(who.tenant_id, written)
 
 
 def get(who: Principal, tx: Transaction, trace_id: UUID) -> Trace:

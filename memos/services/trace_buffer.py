@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
@@ -28,14 +29,15 @@ class TraceBuffer(Flusher):
         super().__init__()
         self._database = database
         self._lock = threading.Lock()
-        self._waiting: dict[UUID, list[Trace]] = defaultdict(list)
+        self._waiting: dict[UUID, list[Callable[[], Trace]]] = defaultdict(list)
         self._size = 0
 
-    def add(self, tenant_id: UUID, trace: Trace) -> None:
+    def add(self, tenant_id: UUID, written: Callable[[], Trace]) -> None:
+        """`written` makes the trace when it is time to write it: the caller of a search need not wait for that either."""
         with self._lock:
             if self._size >= MOST_BUFFERED:
                 return
-            self._waiting[tenant_id].append(trace)
+            self._waiting[tenant_id].append(written)
             self._size += 1
 
     def flush(self) -> None:
@@ -44,4 +46,4 @@ class TraceBuffer(Flusher):
             waiting, self._waiting, self._size = self._waiting, defaultdict(list), 0
         for tenant_id, held in waiting.items():
             with self._database.transaction(tenant_id) as tx:
-                traces.add(tx, held)
+                traces.add(tx, [written() for written in held])

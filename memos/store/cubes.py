@@ -40,6 +40,8 @@ class Branch:
     head_revision: int
     live_count: int
     term_total: int
+    folded_count: int
+    folded_terms: int
     created_at: datetime
 
 
@@ -153,7 +155,10 @@ def delete(tx: Transaction, cube_id: UUID) -> None:
 
 # ---------------------------------------------------------------- branches
 
-_BRANCH = "id, cube_id, name, base_branch_id, fork_revision, head_revision, live_count, term_total, created_at"
+_BRANCH = (
+    "id, cube_id, name, base_branch_id, fork_revision, head_revision, live_count, term_total, "
+    "folded_count, folded_terms, created_at"
+)
 
 
 def insert_branch(tx: Transaction, cube_id: UUID, name: str, base: Branch | None, fork_revision: int) -> Branch:
@@ -204,7 +209,7 @@ RESOLVE = """
 WITH RECURSIVE target AS (
     SELECT c.id AS cube_id, c.name AS cube_name, c.description, c.policy, c.last_revision,
            c.created_at AS cube_created_at, b.id, b.name, b.base_branch_id, b.fork_revision, b.head_revision,
-           b.live_count, b.term_total, b.created_at,
+           b.live_count, b.term_total, b.folded_count, b.folded_terms, b.created_at,
            least(b.head_revision, CASE :how
                WHEN 'now' THEN b.head_revision
                WHEN 'number' THEN CAST(:number AS integer)
@@ -225,8 +230,9 @@ SELECT target.*, (:how = 'tag' AND NOT EXISTS (SELECT 1 FROM revision_tags t WHE
            AND t.cube_id = target.cube_id AND t.name = :tag)) AS tag_missing,
        (SELECT array_agg(id ORDER BY depth) FROM line) AS branch_ids,
        (SELECT array_agg(cap ORDER BY depth) FROM line) AS caps,
-       (SELECT jsonb_object_agg(s.term, s.documents) FROM terms s WHERE s.tenant_id = :tenant
-           AND s.branch_id = target.id AND s.term = ANY(:terms)) AS documents,
+       (SELECT jsonb_object_agg(s.term, s.documents) FROM (SELECT term, sum(documents) AS documents FROM terms
+           WHERE tenant_id = :tenant AND branch_id = target.id AND folded IN (false, :folded) AND term = ANY(:terms)
+           GROUP BY term) s) AS documents,
        (SELECT array_agg(s.name ORDER BY s.name) FROM speakers s WHERE s.tenant_id = :tenant
            AND s.branch_id = (SELECT id FROM line ORDER BY depth DESC LIMIT 1) AND s.memories > 0
            AND (s.words && CAST(:words AS text[]) OR position(lower(s.name) IN :query) > 0)) AS speakers
@@ -252,16 +258,24 @@ def view(tx: Transaction, reference: str, branch: str = MAIN, at: At = None) -> 
 
 
 def view_for_query(
-    tx: Transaction, reference: str, branch: str, at: At, terms: Sequence[str] = (), query: str = ""
+    tx: Transaction,
+    reference: str,
+    branch: str,
+    at: At,
+    terms: Sequence[str] = (),
+    query: str = "",
+    *,
+    folded: bool = False,
 ) -> tuple[View, Asked]:
-    """The same, with what a query asks of the branch: one round trip for both."""
+    """The same, with what a query asks of the branch: one round trip for both. `folded`: of folded memories too."""
     lowered = query.lower()
-    row = tx.row(
+    row = tx.first(
         RESOLVE,
         cube_id=_as_uuid(reference),
         cube_name=reference,
         branch=branch,
         terms=list(terms),
+        folded=folded,
         words=sorted(set(_WORD.findall(lowered))),
         query=lowered,
         how="now" if at is None else "number" if isinstance(at, int) else "tag" if isinstance(at, str) else "time",

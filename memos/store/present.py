@@ -3,24 +3,25 @@
 
 They hold one row per recallable memory of a branch and nothing of the past, so a search of today costs the same whether
 a memory has one version or a hundred. All of it is derived from `memory_versions` and `contents` and can be rebuilt.
+
+What was derived from memories at hand is folded (see `folds`) and has lists of its own beside those of all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
+from sqlalchemy import RowMapping
+
+from memos.store import folds
 from memos.store.cubes import Branch
 from memos.store.engine import Transaction
+from memos.store.folds import IMPACT
 from memos.store.memories import Version
 
 RECALLABLE = frozenset({"generated", "activated", "frozen"})
-# Turns are short: against a mean of 16 terms the stored impact orders postings nearly as the live mean would. It only
-# chooses candidates; scores are computed from counts and the branch's own mean.
-NOMINAL_LENGTH = 16.0
-K1, B = 1.2, 0.5
-IMPACT_SCALE = 32_767 / (K1 + 1)
-_SHARE = f"{K1 + 1} * t.n / (t.n + {K1} * ({1 - B} + {B} * c.length / {NOMINAL_LENGTH}))"
-IMPACT = f"CAST(round({IMPACT_SCALE} * {_SHARE}) AS smallint)"
 
 
 def apply(tx: Transaction, branch: Branch, number: int, *, leave: Sequence[Version], enter: Sequence[int]) -> None:
@@ -31,65 +32,98 @@ def apply(tx: Transaction, branch: Branch, number: int, *, leave: Sequence[Versi
     left = _leave(tx, branch, [v.id for v in leave if v.state in RECALLABLE and not v.tombstone])
     came = _enter(tx, branch, enter)
     tx.run(
-        "UPDATE branches SET head_revision = :number, live_count = live_count + :memories, term_total = term_total + :terms "
-        "WHERE tenant_id = :tenant AND id = :branch",
+        "UPDATE branches SET head_revision = :number, live_count = live_count + :memories, "
+        "term_total = term_total + :terms, folded_count = folded_count + :folded, "
+        "folded_terms = folded_terms + :folded_terms WHERE tenant_id = :tenant AND id = :branch",
         number=number,
-        memories=came[0] - left[0],
-        terms=came[1] - left[1],
         branch=branch.id,
+        memories=came.memories - left.memories,
+        terms=came.terms - left.terms,
+        folded=came.folded - left.folded,
+        folded_terms=came.folded_terms - left.folded_terms,
     )
+    # A memory that only got another version is at hand before and after.
+    if turned := came.ids ^ left.ids:
+        folds.follow(tx, branch, turned)
 
 
-def _enter(tx: Transaction, branch: Branch, version_ids: Sequence[int]) -> tuple[int, int]:
-    """(memories, terms) added."""
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """Memories that entered or left, the terms in them, and how much of both is folded."""
+
+    ids: frozenset[UUID] = frozenset()
+    memories: int = 0
+    terms: int = 0
+    folded: int = 0
+    folded_terms: int = 0
+
+    @classmethod
+    def of(cls, row: RowMapping | None) -> _Moved:
+        if row is None or row["ids"] is None:
+            return cls()
+        return cls(frozenset(row["ids"]), *(int(row[name]) for name in ("memories", "terms", "folded", "folded_terms")))
+
+
+_MOVED = """array_agg(memory_id) AS ids, count(*) AS memories, coalesce(sum(length), 0) AS terms,
+    count(*) FILTER (WHERE folded) AS folded, coalesce(sum(length) FILTER (WHERE folded), 0) AS folded_terms"""
+
+_ENTER = f"""
+WITH fresh AS (
+    SELECT v.id, v.cube_id, v.memory_id, v.version, v.origin, v.kind, v.session_id, v.ordinal, v.name, v.role, v.trust,
+        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.terms, c.counts, c.length
+    FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
+    WHERE v.tenant_id = :tenant AND v.id = ANY(:ids) AND NOT v.tombstone),
+placed AS MATERIALIZED (
+    SELECT v.*, v.origin <> 'direct' AND EXISTS (SELECT 1 FROM memory_sources s
+        WHERE s.tenant_id = :tenant AND s.cube_id = v.cube_id AND s.memory_id = v.memory_id AND s.version = v.version
+        AND (s.source_memory_id IN (SELECT memory_id FROM fresh) OR EXISTS (SELECT 1 FROM heads o
+            WHERE o.tenant_id = :tenant AND o.branch_id = :branch AND o.memory_id = s.source_memory_id))) AS folded
+    FROM fresh v),
+headed AS (INSERT INTO heads (tenant_id, branch_id, memory_id, version_id, folded, embedding, kind, session_id,
+        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, length, terms, counts)
+    SELECT :tenant, :branch, memory_id, id, folded, embedding, kind, session_id,
+        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, length, terms, counts FROM placed),
+posted AS (INSERT INTO postings (tenant_id, branch_id, folded, term, impact, version_id)
+    SELECT :tenant, :branch, c.folded, t.term, {IMPACT}, c.id FROM placed c, unnest(c.terms, c.counts) AS t (term, n)),
+counted AS (INSERT INTO terms (tenant_id, branch_id, folded, term, documents)
+    SELECT :tenant, :branch, c.folded, t.term, count(*) FROM placed c, unnest(c.terms) AS t (term)
+    GROUP BY c.folded, t.term ORDER BY c.folded, t.term
+    ON CONFLICT (tenant_id, branch_id, folded, term) DO UPDATE SET documents = terms.documents + excluded.documents),
+spoken AS (INSERT INTO speakers (tenant_id, branch_id, name, words, memories)
+    SELECT :tenant, :branch, name, regexp_split_to_array(lower(name), '[^[:alnum:]]+'), count(*) FROM placed
+    WHERE name IS NOT NULL GROUP BY name ORDER BY name
+    ON CONFLICT (tenant_id, branch_id, name) DO UPDATE SET memories = speakers.memories + excluded.memories)
+SELECT {_MOVED} FROM placed
+"""
+
+_LEAVE = f"""
+WITH gone AS (DELETE FROM heads WHERE tenant_id = :tenant AND branch_id = :branch AND version_id = ANY(:ids)
+    RETURNING version_id AS id, memory_id, name, folded, terms, counts, length),
+unposted AS (DELETE FROM postings p USING (
+        SELECT c.id, c.folded, t.term, {IMPACT} AS impact FROM gone c, unnest(c.terms, c.counts) AS t (term, n)) o
+    WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.folded = o.folded AND p.term = o.term
+        AND p.impact = o.impact AND p.version_id = o.id),
+uncounted AS (UPDATE terms s SET documents = s.documents - o.n FROM (
+        SELECT c.folded, t.term, count(*) AS n FROM gone c, unnest(c.terms) AS t (term) GROUP BY c.folded, t.term) o
+    WHERE s.tenant_id = :tenant AND s.branch_id = :branch AND s.folded = o.folded AND s.term = o.term),
+unspoken AS (UPDATE speakers s SET memories = s.memories - o.n FROM (
+        SELECT name, count(*) AS n FROM gone WHERE name IS NOT NULL GROUP BY name) o
+    WHERE s.tenant_id = :tenant AND s.branch_id = :branch AND s.name = o.name)
+SELECT {_MOVED}, (SELECT array_agg(DISTINCT t.term) FROM gone c, unnest(c.terms) AS t (term)) AS words,
+    array_agg(DISTINCT name) AS names FROM gone
+"""
+
+
+def _enter(tx: Transaction, branch: Branch, version_ids: Sequence[int]) -> _Moved:
     if not version_ids:
-        return 0, 0
-    row = tx.row(
-        "WITH fresh AS (SELECT v.id, v.memory_id, v.name, c.embedding, c.terms, c.counts, c.length FROM memory_versions v "
-        "  JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id "
-        "  WHERE v.tenant_id = :tenant AND v.id = ANY(:ids) AND NOT v.tombstone), "
-        "headed AS (INSERT INTO heads (tenant_id, branch_id, memory_id, version_id, embedding) "
-        "  SELECT :tenant, :branch, memory_id, id, embedding FROM fresh), "
-        "posted AS (INSERT INTO postings (tenant_id, branch_id, term, impact, version_id) "
-        f"  SELECT :tenant, :branch, t.term, {IMPACT}, c.id FROM fresh c, unnest(c.terms, c.counts) AS t (term, n)), "
-        "counted AS (INSERT INTO terms (tenant_id, branch_id, term, documents) "
-        "  SELECT :tenant, :branch, t.term, count(*) FROM fresh c, unnest(c.terms) AS t (term) GROUP BY t.term ORDER BY t.term "
-        "  ON CONFLICT (tenant_id, branch_id, term) DO UPDATE SET documents = terms.documents + excluded.documents), "
-        "spoken AS (INSERT INTO speakers (tenant_id, branch_id, name, words, memories) "
-        "  SELECT :tenant, :branch, name, regexp_split_to_array(lower(name), '[^[:alnum:]]+'), count(*) FROM fresh "
-        "  WHERE name IS NOT NULL GROUP BY name ORDER BY name "
-        "  ON CONFLICT (tenant_id, branch_id, name) DO UPDATE SET memories = speakers.memories + excluded.memories) "
-        "SELECT count(*) AS memories, coalesce(sum(length), 0) AS terms FROM fresh",
-        ids=list(version_ids),
-        branch=branch.id,
-    )
-    return (int(row["memories"]), int(row["terms"])) if row else (0, 0)
+        return _Moved()
+    return _Moved.of(tx.row(_ENTER, ids=list(version_ids), branch=branch.id))
 
 
-def _leave(tx: Transaction, branch: Branch, version_ids: Sequence[int]) -> tuple[int, int]:
-    """(memories, terms) removed."""
+def _leave(tx: Transaction, branch: Branch, version_ids: Sequence[int]) -> _Moved:
     if not version_ids:
-        return 0, 0
-    row = tx.row(
-        "WITH gone AS (DELETE FROM heads WHERE tenant_id = :tenant AND branch_id = :branch AND version_id = ANY(:ids) "
-        "  RETURNING version_id), "
-        "old AS (SELECT v.id, v.name, c.terms, c.counts, c.length FROM gone JOIN memory_versions v ON v.tenant_id = :tenant "
-        "  AND v.id = gone.version_id JOIN contents c ON c.tenant_id = :tenant AND c.id = v.content_id), "
-        "unposted AS (DELETE FROM postings p USING (SELECT c.id, t.term, "
-        f"  {IMPACT} AS impact FROM old c, unnest(c.terms, c.counts) AS t (term, n)) o "
-        "  WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.term = o.term AND p.impact = o.impact "
-        "  AND p.version_id = o.id), "
-        "uncounted AS (UPDATE terms s SET documents = s.documents - o.n FROM (SELECT t.term, count(*) AS n FROM old c, "
-        "  unnest(c.terms) AS t (term) GROUP BY t.term) o "
-        "  WHERE s.tenant_id = :tenant AND s.branch_id = :branch AND s.term = o.term), "
-        "unspoken AS (UPDATE speakers s SET memories = s.memories - o.n FROM (SELECT name, count(*) AS n FROM old "
-        "  WHERE name IS NOT NULL GROUP BY name) o "
-        "  WHERE s.tenant_id = :tenant AND s.branch_id = :branch AND s.name = o.name) "
-        "SELECT count(*) AS memories, coalesce(sum(length), 0) AS terms, (SELECT array_agg(DISTINCT t.term) FROM old c, "
-        "unnest(c.terms) AS t (term)) AS words, array_agg(DISTINCT name) AS names FROM old",
-        ids=list(version_ids),
-        branch=branch.id,
-    )
+        return _Moved()
+    row = tx.row(_LEAVE, ids=list(version_ids), branch=branch.id)
     if row and row["words"]:
         # A word nobody holds any more must not stay behind: after an erasure it could be the one that mattered.
         tx.run(
@@ -102,7 +136,7 @@ def _leave(tx: Transaction, branch: Branch, version_ids: Sequence[int]) -> tuple
             branch=branch.id,
             names=row["names"],
         )
-    return (int(row["memories"]), int(row["terms"])) if row else (0, 0)
+    return _Moved.of(row)
 
 
 def pending(tx: Transaction, branch_id: int) -> int:

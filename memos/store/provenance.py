@@ -157,6 +157,7 @@ KEEP_SOURCES = (
     f"{_STATED} JOIN memory_sources s {_OF_STATED}"
 )
 KEEP_LINKS = (
-    "INSERT INTO links (tenant_id, cube_id, memory_id, version, other_id, relation) "
-    f"SELECT s.tenant_id, s.cube_id, s.memory_id, r.version, s.other_id, s.relation {_STATED} JOIN links s {_OF_STATED}"
+    "INSERT INTO links (tenant_id, cube_id, memory_id, version, other_id, relation, weight) "
+    "SELECT s.tenant_id, s.cube_id, s.memory_id, r.version, s.other_id, s.relation, s.weight "
+    f"{_STATED} JOIN links s {_OF_STATED}"
 )

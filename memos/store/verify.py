@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from memos.rules.header import sha256
 from memos.rules.versioning import Closed, Opened, commitment, fingerprint
-from memos.store import cubes, present
+from memos.store import cubes, folds, present
 from memos.store.cubes import Branch
 from memos.store.engine import Database, Transaction
 from memos.store.memories import COLUMNS, Version
@@ -237,29 +237,46 @@ class IndexFaults:
 
 # A branch that inherits, and one that was deleted, have no indexes: nothing is wanted there.
 _WANTED = """
-WITH wanted AS MATERIALIZED (
-    SELECT v.id, v.memory_id, v.name, c.embedding, c.terms, c.counts, c.length
+WITH live AS MATERIALIZED (
+    SELECT v.id, v.cube_id, v.memory_id, v.version, v.origin, v.kind, v.state, v.session_id, v.ordinal, v.name, v.role, v.trust,
+        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.terms, c.counts, c.length
     FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
     WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL AND NOT v.tombstone
         AND v.erased_at IS NULL AND v.state = ANY(:recallable) AND EXISTS (SELECT 1 FROM branches b WHERE b.tenant_id = :tenant
-            AND b.id = :branch AND b.base_branch_id IS NULL AND b.deleted_at IS NULL))
+            AND b.id = :branch AND b.base_branch_id IS NULL AND b.deleted_at IS NULL)),
+wanted AS MATERIALIZED (
+    SELECT l.*, l.origin <> 'direct' AND EXISTS (SELECT 1 FROM memory_sources s JOIN live o ON o.memory_id = s.source_memory_id
+        WHERE s.tenant_id = :tenant AND s.cube_id = l.cube_id AND s.memory_id = l.memory_id AND s.version = l.version) AS folded
+    FROM live l)
 """
-_VECTORS = """
+_RANKED = (
+    "folded", "kind", "session_id", "ordinal", "name", "role", "trust", "valid_from", "valid_to", "expires_at",
+    "asks", "length", "terms", "counts",
+)  # fmt: skip
+
+
+def _of(row: str) -> str:
+    return ", ".join(f"{row}.{column}" for column in _RANKED)
+
+
+_VECTORS = f"""
 SELECT count(*) FROM wanted w
 FULL JOIN (SELECT * FROM heads WHERE tenant_id = :tenant AND branch_id = :branch) h ON h.version_id = w.id
 WHERE w.id IS NULL OR h.version_id IS NULL OR h.memory_id <> w.memory_id OR h.embedding <> w.embedding
+    OR ROW({_of("h")}) IS DISTINCT FROM ROW({_of("w")})
 """
 _POSTINGS = f"""
 SELECT count(*) FROM (
-    SELECT t.term, {present.IMPACT} AS impact, c.id FROM wanted c, unnest(c.terms, c.counts) AS t (term, n)) w
-FULL JOIN (SELECT term, impact, version_id FROM postings WHERE tenant_id = :tenant AND branch_id = :branch) p
-    ON p.version_id = w.id AND p.term = w.term AND p.impact = w.impact
+    SELECT t.term, {folds.IMPACT} AS impact, c.id, c.folded FROM wanted c, unnest(c.terms, c.counts) AS t (term, n)) w
+FULL JOIN (SELECT term, impact, version_id, folded FROM postings WHERE tenant_id = :tenant AND branch_id = :branch) p
+    ON p.version_id = w.id AND p.term = w.term AND p.impact = w.impact AND p.folded = w.folded
 WHERE w.id IS NULL OR p.version_id IS NULL
 """
 _TERMS = """
-SELECT count(*) FROM (SELECT t.term, count(*) AS n FROM wanted w, unnest(w.terms) AS t (term) GROUP BY t.term) w
-FULL JOIN (SELECT term, documents FROM terms WHERE tenant_id = :tenant AND branch_id = :branch AND documents > 0) s
-    ON s.term = w.term
+SELECT count(*) FROM (
+    SELECT w.folded, t.term, count(*) AS n FROM wanted w, unnest(w.terms) AS t (term) GROUP BY w.folded, t.term) w
+FULL JOIN (SELECT folded, term, documents FROM terms WHERE tenant_id = :tenant AND branch_id = :branch AND documents > 0) s
+    ON s.term = w.term AND s.folded = w.folded
 WHERE w.n IS DISTINCT FROM s.documents
 """
 _SPEAKERS = """
@@ -269,8 +286,9 @@ FULL JOIN (SELECT name, memories FROM speakers WHERE tenant_id = :tenant AND bra
 WHERE w.n IS DISTINCT FROM s.memories
 """
 _TOTALS = """
-SELECT (b.live_count, b.term_total) IS DISTINCT FROM
-    ((SELECT count(*)::integer FROM wanted), (SELECT coalesce(sum(length), 0)::bigint FROM wanted))
+SELECT ROW(b.live_count, b.term_total, b.folded_count, b.folded_terms) IS DISTINCT FROM (
+    SELECT ROW(count(*)::integer, coalesce(sum(length), 0)::bigint, (count(*) FILTER (WHERE folded))::integer,
+        coalesce(sum(length) FILTER (WHERE folded), 0)::bigint) FROM wanted)
 FROM branches b WHERE b.tenant_id = :tenant AND b.id = :branch AND b.base_branch_id IS NULL AND b.deleted_at IS NULL
 """
 
@@ -296,7 +314,8 @@ def rebuild(tx: Transaction, branch: Branch) -> int:
     for table in ("heads", "postings", "terms", "speakers"):
         tx.run(f"DELETE FROM {table} WHERE tenant_id = :tenant AND branch_id = :branch", branch=branch.id)
     tx.run(
-        "UPDATE branches SET live_count = 0, term_total = 0 WHERE tenant_id = :tenant AND id = :branch",
+        "UPDATE branches SET live_count = 0, term_total = 0, folded_count = 0, folded_terms = 0 "
+        "WHERE tenant_id = :tenant AND id = :branch",
         branch=branch.id,
     )
     rows = tx.rows(

@@ -24,6 +24,7 @@ from api.schemas import (
     reading,
     traces,
     versions,
+    walk,
     writing,
 )
 from api.schemas.base import Input, Output
@@ -72,6 +73,7 @@ PROMISED = {
     "POST /v1/cubes/{cube}/entities/merge",
     "POST /v1/cubes/{cube}/entities/{entity_id}/split",
     "GET /v1/cubes/{cube}/graph",
+    "POST /v1/cubes/{cube}/graph/walk",
     "POST /v1/cubes/{cube}/decay",
     "POST /v1/cubes/{cube}/promote",
     "GET /v1/cubes/{cube}/decisions",
@@ -182,6 +184,7 @@ MODULES = (
     reading,
     traces,
     versions,
+    walk,
     writing,
 )
 SHAPES = sorted(

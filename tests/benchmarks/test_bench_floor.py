@@ -44,8 +44,8 @@ def filled_cube(connection: psycopg.Connection[Any], *, indexed: bool) -> tuple[
         ).fetchone()
         assert version
         connection.execute(
-            "INSERT INTO heads (tenant_id, branch_id, memory_id, version_id, indexed, embedding) "
-            "VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO heads (tenant_id, branch_id, memory_id, version_id, indexed, embedding, kind) "
+            "VALUES (%s, %s, %s, %s, %s, %s, 'turn')",
             (found[0], branch[0], memory_id, version[0], indexed, HalfVector(embedder.embed([text])[0])),
         )
     return cube, ids

@@ -54,3 +54,18 @@ def test_two_circles_of_friends_are_two_communities() -> None:
     one = [(a, b, 1.0) for a in "abcd" for b in "abcd" if a < b]
     two = [(a, b, 1.0) for a in "wxyz" for b in "wxyz" if a < b]
     assert communities([*one, *two, ("d", "w", 0.1)]) == [list("abcd"), list("wxyz")]
+
+
+@settings(deadline=None, max_examples=30)
+@given(EDGES, st.randoms())
+def test_communities_hold_every_tied_node_once_in_whatever_order(
+    edges: list[tuple[int, int, float]], random: object
+) -> None:
+    groups = communities(edges)
+    nodes = [node for group in groups for node in group]
+    assert sorted(nodes) == sorted({node for left, right, _ in edges for node in (left, right)})
+    weighted = [(left, right, 1.0) for left, right, _ in edges]
+    found = communities(weighted)
+    random.shuffle(weighted)  # type: ignore[attr-defined]
+    assert communities(weighted) == found
+    assert [len(group) for group in groups] == sorted((len(group) for group in groups), reverse=True)

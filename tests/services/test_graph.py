@@ -215,3 +215,63 @@ def test_other_tenants_see_none_of_it(cube: Cube, other_tenant: UUID) -> None:
     with cube.app.database.transaction(other_tenant, read_only=True) as tx:
         for table in ("entities", "mentions", "claims", "links", "identities", "readings", "cursors"):
             assert tx.scalar(f"SELECT count(*) FROM {table}") == 0
+
+
+def test_turns_of_a_session_are_tied_in_order(cube: Cube) -> None:
+    first, second, third = cube.say(
+        "Yesterday Ana came by.", "We had soup.", "At nine Ana left.", session="s9", name="Dora"
+    )
+    cube.extract()
+    near = around(cube, str(first))
+    assert (first, second) in {(e.source, e.target) for e in near.edges if e.relation == "next"}
+    assert third not in {n.id for n in near.nodes}
+    by_name = around(cube, "Ana")
+    shown = {n.id for n in by_name.nodes}
+    assert {first, third} <= shown
+    assert second not in shown
+    assert (first, third) in {(e.source, e.target) for e in by_name.edges if e.relation == "same-session"}
+
+
+def test_a_fact_is_about_its_subject_and_ties_all_it_names(cube: Cube) -> None:
+    fact = cube.facts()["Dora moved to Berlin."]
+    near = around(cube, str(fact.id))
+    labels = {n.id: n.label for n in near.nodes}
+    relations = {labels[e.target]: e.relation for e in near.edges if e.source == fact.id and e.target in labels}
+    assert relations["Dora"] == "about"
+    assert relations["Berlin"] == "mentions"
+    [edge] = [edge for edge in near.hyperedges if edge.memory_id == fact.id]
+    assert {entity.name for entity in edge.entities} == {"Berlin", "Dora"}
+
+
+def test_an_episode_ties_whom_its_turns_name(cube: Cube) -> None:
+    cube.say(
+        "Yesterday Ana came by with Otto Brandt.",
+        "We talked about Lisbon for hours.",
+        "Then Otto Brandt told us about Malmo.",
+        "In May we will visit Malmo together.",
+        "I was so happy to see Ana again.",
+        session="s9",
+        name="Dora",
+    )
+    cube.extract()
+    cube.consolidate()
+    cube.extract()
+    found = {m.session_id: m for m in cube.memories("episode")}
+    [edge] = [edge for edge in around(cube, str(found["s9"].id)).hyperedges if edge.kind == "episode"]
+    assert edge.memory_id == found["s9"].id
+    assert {"Ana", "Otto Brandt", "Malmo"} <= {entity.name for entity in edge.entities}
+
+
+def test_communities_and_ranks_are_given(cube: Cube) -> None:
+    near = around(cube, "Dora", 2)
+    assert near.nodes[0].label == "Dora"
+    assert near.nodes[0].rank == max(n.rank for n in near.nodes)
+    assert {n.community for n in near.nodes} == set(range(len({n.community for n in near.nodes})))
+
+
+def test_the_graph_of_a_past_revision_has_the_edges_of_then(cube: Cube) -> None:
+    before = cube.head
+    first, _ = cube.say("Yesterday Ana came by.", "We had soup.", session="s9", name="Dora")
+    cube.extract()
+    assert first in {n.id for n in around(cube, "Ana").nodes}
+    assert first not in {n.id for n in around(cube, "Ana", at=before).nodes}
