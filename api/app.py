@@ -65,7 +65,7 @@ def create_app(app: App) -> FastAPI:
     api.state.limits = Limits.of(app.settings)
     api.state.probe = Probe(app)
     api.state.feeds = feeds = Feeds(app, most=app.settings.max_feeds)
-    api.state.metrics = metrics = Metrics(app.database.engine.pool)
+    api.state.metrics = metrics = Metrics(app.database)
     metrics.watch(feeds, app.database)
     api.router.route_class = GuardedRoute
     for resource in RESOURCES:

@@ -12,10 +12,10 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from memos.metering import meters
-from memos.store import webhooks
+from memos.store import jobs, webhooks
 from memos.store.engine import Database
 
 # From a point read to a slow bulk write; a search is expected between 5 and 50 ms.
@@ -27,11 +27,13 @@ log = structlog.get_logger("memos.api")
 class Metrics:
     """Requests by route template, so the number of series is bounded by the number of routes."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, database: Database) -> None:
+        pool = database.engine.pool
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self.registry.register(Queues(database))
         self.in_flight = Gauge("memos_requests_in_flight", "Requests being answered", registry=self.registry)
         if isinstance(pool, QueuePool):
             connections = Gauge("memos_connections_in_use", "Database connections in use", registry=self.registry)
@@ -94,5 +96,40 @@ class Deliveries(Collector):
             GaugeMetricFamily("memos_deliveries", "Webhook messages that wait or were given up", labels=["state"]),
             GaugeMetricFamily(
                 "memos_deliveries_oldest_seconds", "How long the oldest has been due, or dead", labels=["state"]
+            ),
+        )
+
+
+class Queues(Collector):
+    """Jobs of all tenants by kind and state, read when somebody looks: of the state of the queue there is no other
+    copy that could be wrong. Without a database there is nothing to tell, and the other measurements stand."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Named beforehand, so that registering does not ask the database."""
+        return self._families()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        depth, oldest = self._families()
+        try:
+            found = jobs.depths(self._database)
+        except SQLAlchemyError as error:
+            log.warning("queues_not_measured", error=type(error).__name__)
+            return []
+        for row in found:
+            depth.add_metric([row.kind, row.state], row.jobs)
+            oldest.add_metric([row.kind, row.state], row.oldest_s)
+        return [depth, oldest]
+
+    def _families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        labels = ["kind", "state"]
+        return (
+            GaugeMetricFamily("memos_jobs", "Jobs that wait, run or have failed", labels=labels),
+            GaugeMetricFamily(
+                "memos_jobs_oldest_seconds",
+                "How long the oldest has been due, has run, or has been failed",
+                labels=labels,
             ),
         )

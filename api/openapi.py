@@ -114,7 +114,7 @@ def _complete(operation: Document) -> None:
         fails |= set(ALWAYS)
     if repeatable:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
-        fails.add(409)
+        fails |= {409, 429}
     if 412 in fails:
         operation.setdefault("parameters", []).append(_IF_MATCH)
         for status, response in responses.items():

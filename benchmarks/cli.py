@@ -29,6 +29,7 @@ BENCHMARKS = {
     "restore": ("benchmarks.restore", "export, wipe, import; backup, restore: the same answers and hashes"),
     "isolation": ("benchmarks.isolation", "tenants probing one another on every route and page: leaks"),
     "poison": ("benchmarks.poison", "planted instructions and facts: set aside or outranked; false alarms"),
+    "jobs": ("benchmarks.jobs", "jobs a second; none lost or doubled while workers, broker and database are killed"),
     "concurrency": ("benchmarks.concurrency", "searching and writing at once, without an error"),
 }
 

@@ -2,7 +2,8 @@
 HTTP.
 
 Each fact is one memory of kind `fact`, posted in batches that keep the order of the file, without its number
-or any date: order of arrival is all the service gets (--dates adds one minute of valid time per fact). When
+or any date: order of arrival is all the service gets (--dates adds one minute of valid time per fact, --numbered posts the
+lines as their document has them, whose numbering says that a later value of whatever attribute is the current one). When
 no background job is left, each question is searched for. It passes when the newest fact of its slot is among
 the results and no stale one stands above it. How labels are made from the data is told in conflict_data.py.
 """
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--data", type=Path, required=True, metavar="FILE")
     made.add_argument("--batch", type=int, default=50, metavar="N", help="facts in one request")
     made.add_argument("--dates", action="store_true", help="give each fact a valid_from, one minute apart")
+    made.add_argument("--numbered", action="store_true", help="post each fact with its number, as its document has it")
     made.add_argument("--jobs-timeout", type=float, default=1800.0, metavar="S")
     made.add_argument("--policy", type=json_object, default={}, metavar="JSON")
     made.add_argument("--search", type=json_object, default={}, metavar="JSON", help="extra search fields")
@@ -60,7 +62,9 @@ def main(argv: Sequence[str]) -> int:
         report.settings["service"] = service.description
         cube = str(client.create_cube(cube_name("conflict"), policy=arguments.policy)["id"])
         try:
-            memories = feed(client, cube, conflicts.facts, batch=arguments.batch, dates=arguments.dates)
+            memories = feed(
+                client, cube, conflicts.facts, batch=arguments.batch, dates=arguments.dates, numbered=arguments.numbered
+            )
             with progress("Waiting for background jobs", None) as step:
                 report.figures["jobs_s"] = client.wait_for_jobs(timeout_s=arguments.jobs_timeout, waiting=step)
             outcomes = ask_all(client, cube, conflicts, memories, extra=arguments.search)
@@ -72,13 +76,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def feed(client: MemosClient, cube: str, facts: Sequence[Fact], *, batch: int, dates: bool) -> dict[int, str]:
+def feed(
+    client: MemosClient, cube: str, facts: Sequence[Fact], *, batch: int, dates: bool, numbered: bool = False
+) -> dict[int, str]:
     """Post the facts in order; {fact number: memory id}."""
     memories: dict[int, str] = {}
     with progress("Feeding facts", len(facts)) as step:
         for start in range(0, len(facts), batch):
             part = facts[start : start + batch]
-            added = client.add_memories(cube, [_item(fact, dates=dates) for fact in part])
+            added = client.add_memories(cube, [_item(fact, dates=dates, numbered=numbered) for fact in part])
             memories.update((fact.number, memory_id) for fact, (memory_id, _) in zip(part, added.memories, strict=True))
             step(len(part))
     return memories
@@ -181,8 +187,9 @@ def publish(report: Report, conflicts: Conflicts, outcomes: Sequence[Outcome], r
     ]
 
 
-def _item(fact: Fact, *, dates: bool) -> Json:
-    item: Json = {"kind": "fact", "content": fact.text, "external_id": f"fact-{fact.number}"}
+def _item(fact: Fact, *, dates: bool, numbered: bool) -> Json:
+    text = f"{fact.number}. {fact.text}" if numbered else fact.text
+    item: Json = {"kind": "fact", "content": text, "external_id": f"fact-{fact.number}"}
     if dates:
         item["valid_from"] = (FIRST_DATE + timedelta(minutes=fact.number)).isoformat()
     return item

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     max_limit: int = Field(default=200, ge=1)
     """Items in one answer."""
 
+    max_queued_jobs: int = Field(default=20_000, ge=0)
+    """Jobs of one tenant that may wait; beyond, whoever adds one is answered 429. 0 is no bound."""
+
     # -- Pools. One API process serves about 20 requests at once on two cores.
     pool_size: int = Field(default=20, ge=1, le=500)
     pool_timeout_s: float = Field(default=10.0, gt=0)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from memos.cache.nudge import NoNudger, Nudger
 from memos.cache.rate_limits import RateLimiter
@@ -23,6 +25,9 @@ from memos.services.trace_buffer import TraceBuffer
 from memos.settings import Settings
 from memos.store.engine import Database
 from memos.store.schema import app_url
+
+REDIS_CONNECT_TIMEOUT_S = 1.0
+REDIS_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ def build_app(
         nudge=nudger.nudge,
         marks_key=lambda: keyring(settings).marks,
     )
-    redis = Redis.from_url(settings.redis_url.get_secret_value()) if settings.redis_url else None
+    redis = _redis(settings)
     embedder = embedder or embedder_of(settings)
     recalls, traces, reads = RecallBuffer(database), TraceBuffer(database), ReadLog(database)
     database.reader = reads.note
@@ -89,6 +94,18 @@ def build_app(
         limiter=RateLimiter(redis),
         kv=ActivationTier(settings, database, data_dir=data_dir(settings), model_dir=model_dir(settings)),
         spaces=spaces,
+    )
+
+
+def _redis(settings: Settings) -> Redis | None:
+    """Valkey is a help, not a need: whoever asks it waits no longer than this and asks once."""
+    if settings.redis_url is None:
+        return None
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=REDIS_CONNECT_TIMEOUT_S,
+        socket_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

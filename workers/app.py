@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
@@ -10,6 +11,8 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 from memos.observing import configure_logging
 from memos.services import stopping
+from memos.services.attempt import LEASE_S, Handler
+from memos.services.work import HANDLERS
 from memos.settings import Settings
 from memos.tracing import configure_tracing, stop_tracing
 from memos.wiring import WORKER_POOL_SIZE, App, build_app
@@ -37,7 +40,8 @@ class Process:
         configure_tracing("worker")
         url = broker_url(self._settings)
         self._app = build_app(
-            self._settings.model_copy(update={"pool_size": WORKER_POOL_SIZE}),
+            # What jobs promise is the work itself: it is never refused, only what callers add to it is.
+            self._settings.model_copy(update={"pool_size": WORKER_POOL_SIZE, "max_queued_jobs": 0}),
             nudger=celery_nudger(make_celery(url)),
             application_name="memos-worker",
         )
@@ -48,8 +52,9 @@ class Process:
         stop_tracing()
 
 
-def make_worker(settings: Settings) -> Celery:
-    """The app of a worker, with its tasks; each process it forks opens an `App` of its own."""
+def make_worker(settings: Settings, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S) -> Celery:
+    """The app of a worker, with its tasks; each process it forks opens an `App` of its own. `handlers` are what jobs of
+    each kind run, and a dead worker's job is due again after `lease_s` (a drill adds a kind, and has less patience)."""
     leave_logging_alone()
     celery = make_celery(broker_url(settings))
     process = Process(settings)
@@ -59,5 +64,5 @@ def make_worker(settings: Settings) -> Celery:
     worker_shutting_down.connect(lambda **_: ending.set(), weak=False)
     worker_process_init.connect(process.open, weak=False)
     worker_process_shutdown.connect(process.close, weak=False)
-    tasks.register(celery, lambda: process.app)
+    tasks.register(celery, lambda: process.app, handlers, lease_s)
     return celery

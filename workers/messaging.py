@@ -19,11 +19,15 @@ HARD_LIMIT_S = 1_860
 # Longer than any task, or the broker would hand a running one to somebody else. (He would find it claimed.)
 VISIBILITY_TIMEOUT_S = HARD_LIMIT_S + 60
 
+# A broker in reach answers within milliseconds. One that does not is left alone: the rows wait, the sweeper finds them.
+CONNECT_TIMEOUT_S = 1.0
+
 
 def make_celery(redis_url: str) -> Celery:
     """An app that can send messages. It connects when it sends."""
     celery = Celery("memos", broker=redis_url, set_as_current=False)
     celery.conf.update(
+        broker_transport="workers.broker:Transport",
         task_default_queue=QUEUE,
         task_serializer="json",
         accept_content=["json"],
@@ -41,7 +45,10 @@ def make_celery(redis_url: str) -> Celery:
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
-            "socket_connect_timeout": 2,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            # One try a message: with Celery's own patience (4 s, slept in steps of two) a publisher hung for six seconds
+            # per message while the broker was away. Consumers try for ever all the same (below).
+            "max_retries": 0,
             "socket_keepalive": True,
             "health_check_interval": 30,
         },

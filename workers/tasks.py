@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from uuid import UUID
+from collections.abc import Callable, Mapping
 
 import structlog
 from celery import Celery
 
-from memos.cache.nudge import not_nudged_lately, taken
 from memos.errors import Unavailable
 from memos.services import work
+from memos.services.attempt import LEASE_S, Handler
 from memos.services.remember import utc_now
 from memos.wiring import App
 from workers.nudging import publisher
 from workers.schedule import PLAN, PLAN_CACHES, PURGE, RUN_JOB, SWEEP
 
-# Jobs named by one sweep: what two workers do in a few seconds.
-SWEEP_MOST = 1_000
-# With this many messages waiting the workers have enough to do. Sending more would only repeat what waits already.
+# With this many messages waiting the workers have enough to do for a second or two; more would only stand in the way of
+# other messages.
 ENOUGH_WAITING = 500
 # After a full sweep there is more: look again sooner than the schedule would.
 AGAIN_S = 1.0
@@ -26,18 +24,23 @@ AGAIN_S = 1.0
 log = structlog.get_logger("memos.worker")
 
 
-def register(celery: Celery, app: Callable[[], App]) -> None:
+def register(
+    celery: Celery,
+    app: Callable[[], App],
+    handlers: Mapping[str, Handler] = work.HANDLERS,
+    lease_s: float = LEASE_S,
+) -> None:
     """Give `celery` its tasks; `app` answers with the parts of the process that asks."""
 
     @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator]
-    def run_job(tenant_id: str, job_id: str) -> None:
-        parts = app()
-        taken(parts.redis, UUID(job_id))
-        work.run_job(parts, UUID(tenant_id), UUID(job_id))
+    def run_job(_tenant_id: str, _job_id: str) -> None:
+        # A message says that there is work; whose turn it is, the rows say. Else a hundred thousand messages of one tenant
+        # would have to be taken before the next tenant's first.
+        work.run_next(app(), handlers=handlers, lease_s=lease_s)
 
     @celery.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def sweep() -> None:
-        if sweep_once(celery, app()) == SWEEP_MOST:
+        if sweep_once(celery, app()) == ENOUGH_WAITING:
             celery.send_task(SWEEP, countdown=AGAIN_S, expires=60)
 
     @celery.task(name=PLAN)  # type: ignore[untyped-decorator]
@@ -55,17 +58,19 @@ def register(celery: Celery, app: Callable[[], App]) -> None:
 
 
 def sweep_once(celery: Celery, app: App) -> int:
-    """Send a message for each due job that nobody was told of lately; how many were due (0 when enough wait already)."""
+    """See to it that as many messages wait as jobs are due, up to `ENOUGH_WAITING`; how many of those are due.
+
+    Any message will do for any job, so only their number matters: what a broker lost, or workers took while the database
+    was away, is made good by the next sweep.
+    """
     redis = app.redis
     assert redis is not None  # noqa: S101 - a worker has a broker
-    queue = celery.conf.task_default_queue
-    if int(redis.llen(queue)) >= ENOUGH_WAITING:
-        return 0
-    due = {d.job_id: d for d in work.due(app, SWEEP_MOST)}
+    waiting = int(redis.llen(celery.conf.task_default_queue))
+    due = work.due(app, ENOUGH_WAITING)
     publish = publisher(celery)
-    for job_id in not_nudged_lately(redis, due):
+    for missing in due[waiting:]:
         try:
-            publish(due[job_id].tenant_id, job_id, due[job_id].kind)
+            publish(missing.tenant_id, missing.job_id, missing.kind)
         except Unavailable as error:
             log.warning("broker_unreachable", detail=error.detail, consequence="the next sweep tries again")
             break

@@ -60,7 +60,7 @@ def graph(visit: Visit) -> Response:
             )
         except NotFound:  # archived, merged or erased: it stands in no graph now
             alone = neighbourhood.Node(memory_id, "memory", home.header.kind, home.header.content or "", 0)
-            around = neighbourhood.GraphView([alone], [], truncated=False)
+            around = neighbourhood.GraphView([alone], [], [], truncated=False)
     nodes: list[dict[str, Any]] = [
         {
             "id": str(node.id),

@@ -34,7 +34,7 @@ PLANNED = {
     "score": 0.41,
     "inputs": _INPUTS,
     "reason": "score 0.410 is below 0.5",
-    "policy_version": "forget-1",
+    "policy_version": "forget-2",
 }
 
 
@@ -57,7 +57,7 @@ class RunPreviewOut(Output):
     """What a run would do; nothing was written."""
 
     model_config = example(
-        branch="main", revision=12, policy_version="forget-1", counts={"archive": 1}, decisions=[PLANNED]
+        branch="main", revision=12, policy_version="forget-2", counts={"archive": 1}, decisions=[PLANNED]
     )
 
     branch: str
@@ -80,7 +80,7 @@ class DecisionOut(Output):
         score=0.41,
         inputs=_INPUTS,
         reason="score 0.410 is below 0.5",
-        policy_version="forget-1",
+        policy_version="forget-2",
         applied=True,
         branch="main",
         job_id=_JOB_ID,

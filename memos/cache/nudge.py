@@ -9,13 +9,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
 import structlog
-from redis import Redis, RedisError
 
 from memos.errors import Unavailable
 
@@ -23,9 +22,6 @@ from memos.errors import Unavailable
 MOST_WAITING = 1_000
 # How long the broker is left alone after it did not answer, and how often that is said in the log.
 PAUSE_S = 5.0
-# A worker takes a message within milliseconds when it is free; a job not taken within this time is nudged again.
-NUDGED_FOR_S = 60
-_NUDGED = "memos:nudged:"
 
 log = structlog.get_logger(__name__)
 
@@ -105,19 +101,3 @@ class BackgroundNudger:
                 self.dropped += 1
                 self._silent_until = time.monotonic() + self._pause_s
                 log.warning("broker_unreachable", detail=error.detail, pause_s=self._pause_s, consequence="jobs wait")
-
-
-def not_nudged_lately(redis: Redis, job_ids: Iterable[UUID]) -> list[UUID]:
-    """Those of `job_ids` that nobody asked about within `NUDGED_FOR_S`, now marked as nudged. One round trip."""
-    asked = list(job_ids)
-    pipe = redis.pipeline(transaction=False)
-    for job_id in asked:
-        pipe.set(f"{_NUDGED}{job_id}", b"1", nx=True, ex=NUDGED_FOR_S)
-    return [job_id for job_id, fresh in zip(asked, pipe.execute(), strict=True) if fresh]
-
-
-def taken(redis: Redis | None, job_id: UUID) -> None:
-    """The nudge has arrived: if the job has to be tried again, the next sweep may name it at once."""
-    if redis is not None:
-        with suppress(RedisError):  # the mark ends by itself
-            redis.delete(f"{_NUDGED}{job_id}")

@@ -43,8 +43,8 @@ def run_api(settings: Settings, host: str, port: int, fd: int | None = None) -> 
         sys.exit(1)
 
 
-def run_worker(settings: Settings, concurrency: int) -> None:
-    """Run jobs until SIGTERM, which lets the running ones end."""
+def run_worker(settings: Settings, concurrency: int, **options: Any) -> None:
+    """Run jobs until SIGTERM, which lets the running ones end. `options` are those of `workers.app.make_worker`."""
     die_with_parent()
     configure_logging(settings, process="worker")
     # It warns of root because of pickle, which is not accepted here.
@@ -53,7 +53,7 @@ def run_worker(settings: Settings, concurrency: int) -> None:
         from memos.cli.worker_metrics import serve_worker_metrics
 
         serve_worker_metrics(settings.worker_metrics)
-    celery = importlib.import_module("workers.app").make_worker(as_app_role(settings))
+    celery = importlib.import_module("workers.app").make_worker(as_app_role(settings), **options)
     worker = celery.Worker(
         pool="prefork",
         concurrency=concurrency,

@@ -63,6 +63,14 @@ class Client:
         found: list[Json] = self._call("GET", f"{self._cube}/revisions?limit=5")["items"]
         return found
 
+    def in_cube(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Any call below the cube: `in_cube("POST", "extract", {})`."""
+        return self._call(method, f"{self._cube}/{path}", body)
+
+    def at(self, path: str) -> Json:
+        """Anything that is read: `at("/v1/receipts/key")`."""
+        return self._call("GET", path)
+
     def context(self, query: str, budget_tokens: int) -> Json:
         return self._call("POST", f"{self._cube}/context", {"query": query, "budget_tokens": budget_tokens})
 

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from memos.demo.client import Client, Json
 from memos.demo.closer import look_closer
+from memos.demo.lifecycle import tidy_and_forget
 from memos.demo.service import fresh, running
 from memos.errors import MemosError
 
@@ -46,6 +47,7 @@ def demo(url: str | None, key: str | None) -> int:
                 ask(console, client, story["questions"])
                 correct(console, client, story["fact"])
                 look_closer(console, client, story["closer"])
+            tidy_and_forget(console, service)
     except MemosError as error:
         console.print(f"[bold red]The demo stops:[/] {error.detail}")
         return 1

@@ -108,6 +108,7 @@ def alias_of(name: str, candidates: Iterable[str]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+@lru_cache(maxsize=50_000)
 def entity_key(name: str) -> str:
     """The form in which two spellings are one entity: no article, no possessive, no case, no double spaces."""
     cleaned = re.sub(r"(?:'|\u2019)s$", "", " ".join(name.split())).strip(" .,;:!?\"'\u201c\u201d").casefold()

@@ -175,7 +175,10 @@ def _facts(sentence: Sentence, source: Source, times: Sequence[TimeExpression]) 
 
 def _without_leading_time(clause: str, times: Sequence[TimeExpression]) -> str:
     """ "Last week I went": the subject comes after the time."""
+    folded = clause.lower()
     for expression in times:
+        if expression.text.lower() not in folded:
+            continue
         lead = re.match(
             rf"^(?:(?:in|on|at|since|during|over|by|for|back in)\s+)?(?:the\s+)?{re.escape(expression.text)},?\s+",
             clause,

@@ -15,8 +15,10 @@ its retrievability, so the threshold keeps its meaning in days (see strength.py)
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -39,8 +41,10 @@ class Outcome(StrEnum):
 class Policy:
     """The knobs of a decay run. `version` is logged with every decision; change it whenever a default changes."""
 
-    version: str = "forget-1"
+    version: str = "forget-2"
     archive_below: float = 0.5
+    room: int = 20_000
+    """Live memories that fit without hurry: with fewer, `archive_below` is lowered in proportion (see `pressed`)."""
     restore_above: float = 0.6
     priority_weight: float = 1.0
     """0 ignores priority, 1 lets the highest one halve the fading (score ^ 0.5) and the lowest double it."""
@@ -99,6 +103,18 @@ def decide(candidates: Sequence[Candidate], policy: Policy, now: datetime) -> li
     decisions = [_decide_alone(candidate, policy, now) for candidate in candidates]
     evicted = _over_budget(candidates, decisions, policy)
     return [_evict(decision, policy) if decision.memory_id in evicted else decision for decision in decisions]
+
+
+def pressed(policy: Policy, live: int) -> Policy:
+    """The policy for a cube of so many live memories: nothing is forgotten for want of room that there is.
+
+    What has faded is put away because it competes with the rest for the ten places of an answer and for the time of a
+    search; a cube that is half empty has half the competition. So the threshold falls with the share of `room` that is
+    taken, and is the policy's own from a full room on: a turn nobody recalls leaves a full cube after 128 days, a half
+    full one after 640. The threshold for coming back stays, so that the pressure of what comes back cannot send it away.
+    """
+    share = min(1.0, live / policy.room) if policy.room > 0 else 1.0
+    return replace(policy, archive_below=policy.archive_below * share)
 
 
 def keep_score(candidate: Candidate, policy: Policy, now: datetime) -> float:
@@ -231,6 +247,28 @@ def _evict(decision: Decision, policy: Policy) -> Decision:
         policy_version=policy.version,
         reason="no room to restore it" if restoring else "the cube is over its budget; among the least valuable",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The memories a run looked at and left as they are: how many for which reason, and between which scores."""
+
+    count: int
+    reasons: Mapping[str, int]
+    lowest: float | None
+    highest: float | None
+
+
+def kept(decisions: Iterable[Decision]) -> Kept:
+    """Keeping is decided like everything else, thousands of times a run and with the same few reasons: so it is logged
+    as their counts. Numbers are left out of the reasons, or each would be its own."""
+    keeps = [decision for decision in decisions if decision.outcome is Outcome.KEEP]
+    scores = [decision.score for decision in keeps]
+    reasons = Counter(_NUMBER.sub("n", decision.reason) for decision in keeps)
+    return Kept(len(keeps), dict(sorted(reasons.items())), min(scores, default=None), max(scores, default=None))
+
+
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
 def summarise(decisions: Iterable[Decision]) -> dict[str, int]:

@@ -21,13 +21,15 @@ _NUMBER_WORD: Final = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
     "ten": "10", "eleven": "11", "twelve": "12", "twenty": "20", "thirty": "30", "hundred": "100",
 }  # fmt: skip
+_LETTERS: Final = re.compile(r"[a-z]+")
+_SHORT_ENDING: Final = re.compile(r"(?:'|\u2019)(?:s|m|ve|re|ll|d)$")
 _WORD: Final = re.compile(r"[^\W_](?:[\w'\u2019-])*")
 
 
 def numbers_in(text: str) -> frozenset[str]:
     """The numbers of a text in one spelling: "12,000" is "12000" and "three" is "3"."""
     digits = {re.sub(r",(?=\d{3})", "", found).lstrip("0") or "0" for found in _NUMBER.findall(text)}
-    words = {_NUMBER_WORD[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _NUMBER_WORD}
+    words = {_NUMBER_WORD[word] for word in _LETTERS.findall(text.lower()) if word in _NUMBER_WORD}
     return frozenset(digits | words)
 
 
@@ -36,7 +38,9 @@ def names_in(text: str) -> frozenset[str]:
     found: set[str] = set()
     for sentence in split_sentences(text):
         for index, match in enumerate(_WORD.finditer(sentence.text)):
-            word = re.sub(r"(?:'|\u2019)(?:s|m|ve|re|ll|d)$", "", match.group())
+            word = match.group()
+            if "'" in word or "\u2019" in word:
+                word = _SHORT_ENDING.sub("", word)
             folded = word.casefold()
             if not is_capitalised(word) or folded in NOT_NAMES or folded in STOP_WORDS:
                 continue

@@ -189,6 +189,7 @@ _FORGET: Final[Mapping[str, Check]] = {
     "enabled": _flag,
     "pin_tags": _tags,
     "archive_below": _number(0, 1),
+    "room": _whole(0),
     "restore_above": _number(0, 1),
     "priority_weight": _number(0, 10),
     "trust_weight": _number(0, 10),

@@ -112,7 +112,7 @@ def _shot(place: int, scored: Scored, dropped: str | None) -> Shot:
         score=ranked.score,
         evidence=ranked.evidence,
         channels={name: value for name, value in ranked.channels.items() if abs(value) >= 0.005},
-        cosine=row.dense,
+        cosine=ranked.cosine,
         tags=row.tags,
         metadata=json.loads(row.metadata_json),
         dropped=dropped,

@@ -2,7 +2,8 @@
 
 The job `decay` goes through one branch. It reads in one snapshot, decides by `memos.rules.forgetting` outside any
 transaction, and writes what the decisions say as one revision, which a rollback undoes exactly. Whatever somebody changed
-in the meantime is left for the next run. Keeping a memory is no act: only decisions that change one are logged.
+in the meantime is left for the next run. Every decision that changes a memory is logged with its inputs; the others,
+which are thousands a run for the same few reasons, as one row with their counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import UUID
 from memos.errors import NotFound
 from memos.rules import policy as policies
 from memos.rules.access import Principal, Scope
-from memos.rules.forgetting import Candidate, Decision, Outcome, decide
+from memos.rules.forgetting import Candidate, Decision, Outcome, decide, kept, pressed
 from memos.rules.header import Draft
 from memos.rules.lifecycle import Action, State
 from memos.rules.policy import Forget
@@ -60,8 +61,8 @@ def preview(tx: Transaction, who: Principal, cube: str, *, branch: str, now: dat
     who.require(Scope.READ)
     view = cubes.view(tx, cube, branch)
     who.reach(view.cube.id)
-    forget = policies.parse(view.cube.policy).forget
-    acts = _acts(_standings(tx, view, forget, now), forget, now)
+    forget = _policy(view)
+    acts = _changing(_decided(_standings(tx, view, forget, now), forget, now))
     planned = [_planned(act, applied=False) for act in acts[:most]]
     return RunPreview(view.branch.name, view.at, forget.rule.version, _counts(acts), planned)
 
@@ -76,14 +77,17 @@ def decay(attempt: Attempt) -> attempts.Outcome:
             view = cubes.view(tx, str(attempt.job.cube_id), payload["branch"])
         except NotFound:
             return attempts.Outcome({"skipped": "the branch is gone"})
-        forget = policies.parse(view.cube.policy).forget
+        forget = _policy(view)
         standings = _standings(tx, view, forget, now)
-    acts = _acts(standings, forget, now)
+    decided = _decided(standings, forget, now)
+    acts = _changing(decided)
     known = {standing.memory_id: standing.version_id for standing in standings}
     attempt.check()
     with attempt.saving() as tx:
         applied, revision = _write(tx, view, forget, acts[:MOST_ACTS], known)
-        _log(tx, view, attempt, applied, revision, now)
+        _log(
+            tx, view, attempt, [_planned(act, applied=True) for act in applied] + _kept(decided, forget), revision, now
+        )
         retention.mark_run(tx, view.cube.id, "decayed", now)
         if len(acts) > MOST_ACTS:
             jobs.promise_decisions(tx, KIND, view.cube.id, view.branch.name, asked)
@@ -125,13 +129,23 @@ def candidate(standing: Standing, forget: Forget, now: datetime) -> Candidate:
 # ---------------------------------------------------------------- one run
 
 
+def _policy(view: View) -> Forget:
+    """The cube's policy as its room lets it be. Only a branch with a present of its own knows how many are live; the
+    others are treated as full."""
+    forget = policies.parse(view.cube.policy).forget
+    return replace(forget, rule=pressed(forget.rule, view.branch.live_count)) if view.present else forget
+
+
 def _standings(tx: Transaction, view: View, forget: Forget, now: datetime) -> list[Standing]:
     return retention.due(tx, view, forget.rule, forget.pin_tags, now)
 
 
-def _acts(standings: Sequence[Standing], forget: Forget, now: datetime) -> list[Decision]:
+def _decided(standings: Sequence[Standing], forget: Forget, now: datetime) -> list[Decision]:
+    return decide([candidate(standing, forget, now) for standing in standings], forget.rule, now)
+
+
+def _changing(decided: Sequence[Decision]) -> list[Decision]:
     """Decisions that change something, the weakest memories first."""
-    decided = decide([candidate(standing, forget, now) for standing in standings], forget.rule, now)
     return sorted((d for d in decided if d.outcome is not Outcome.KEEP), key=lambda d: (d.score, d.memory_id))
 
 
@@ -161,13 +175,41 @@ def _changed(row: Version, outcome: Outcome) -> Draft:
     return replace(row.draft(), state=state, action=action)
 
 
+def _kept(decided: Sequence[Decision], forget: Forget) -> list[decisions.Decision]:
+    """One row for all that were looked at and stay; none when nothing was."""
+    found = kept(decided)
+    if not found.count:
+        return []
+    return [
+        decisions.Decision(
+            memory_id=None,
+            outcome=Outcome.KEEP.value,
+            score=found.lowest,
+            inputs={
+                "kept": found.count,
+                "reasons": dict(found.reasons),
+                "lowest": found.lowest,
+                "highest": found.highest,
+            },
+            reason=f"{found.count} memories near an edge of the policy were looked at and stay as they are",
+            policy_version=forget.rule.version,
+            applied=True,
+        )
+    ]
+
+
 def _log(
-    tx: Transaction, view: View, attempt: Attempt, applied: Sequence[Decision], revision: int | None, now: datetime
+    tx: Transaction,
+    view: View,
+    attempt: Attempt,
+    logged: Sequence[decisions.Decision],
+    revision: int | None,
+    now: datetime,
 ) -> None:
     decisions.record(
         tx,
         view.cube.id,
-        [_planned(act, applied=True) for act in applied],
+        logged,
         kind=KIND,
         branch=view.branch.name,
         job_id=attempt.job.id,

@@ -73,6 +73,7 @@ def keep(
     readings.save(tx, cube.id, reader, found, writer.now)
     if not again:  # read again is not said again
         usage.repeated(tx, cube.id, list(dict.fromkeys(plan.reinforced)), writer.now)
+        usage.said_again(tx, cube.id, plan.said)
     readings.advance(tx, writer.branch.id, KIND, place)
     decisions.record(
         tx, cube.id, _decisions(plan), kind=KIND, branch=branch, job_id=job_id,

@@ -20,7 +20,7 @@ from memos.rules.reconcile import Claim, Effect, Outcome, Verdict, reconcile
 from memos.rules.reconcile import Link as Ruling
 from memos.rules.trust import derived_trust
 from memos.services.reader import NewFact, Read
-from memos.store import claims, memories, provenance
+from memos.store import claims, memories, provenance, usage
 from memos.store.cubes import View
 from memos.store.engine import Transaction
 from memos.store.memories import Version
@@ -86,7 +86,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Plan:
-    """What to write. `reinforced` lists known memories that were said again, once for each time.
+    """What to write. `reinforced` lists known memories that were said again, once for each time, and `said` has when.
 
     `taken` counts the texts it covers: it ends before one that says anew what the texts before it have replaced, because
     one revision cannot give a memory two windows.
@@ -95,6 +95,7 @@ class Plan:
     taken: int = 0
     entries: list[Entry] = field(default_factory=list)
     reinforced: list[UUID] = field(default_factory=list)
+    said: dict[UUID, datetime] = field(default_factory=dict)
     outdated: list[Version] = field(default_factory=list)
     known_links: dict[UUID, list[Link]] = field(default_factory=dict)
 
@@ -138,6 +139,7 @@ class _Planner:
         self.by_key: dict[bytes, Entry] = {}
         self.listed: dict[UUID, Entry] = {}
         self.outdated: dict[UUID, Version] = {}
+        self.said: dict[UUID, datetime] = {}
 
     def run(self) -> Plan:
         direct = [(read.version, read.claims[0][0]) for read in self.reads if len(read.claims) == 1]
@@ -146,9 +148,10 @@ class _Planner:
         own = {version.memory_id for version, _ in direct} | set(self.outdated)
         slots = [claim.slot for _, claim in direct if claim.slot]
         slots += [fact.claim.slot for fact, _ in drafts if fact.claim is not None and fact.claim.slot]
-        for known in claims.in_slots(self.tx, self.view, slots):
-            if known.row.memory_id not in own:
-                self._remember(_entry_of(known.row, known.claim))
+        rivals = [k for k in claims.in_slots(self.tx, self.view, slots) if k.row.memory_id not in own]
+        self.said = usage.last_said(self.tx, self.view.cube.id, own | {known.row.memory_id for known in rivals})
+        for known in rivals:
+            self._remember(_entry_of(known.row, known.claim))
         ids = memories.by_dedup_key(self.tx, self.view.cube.id, {key for _, key in drafts})
         shown = memories.get_many(self.tx, self.view, ids.values()) if ids else {}
         keys = iter([key for _, key in drafts])
@@ -175,7 +178,8 @@ class _Planner:
         entry = _entry_of(version, claim)
         verdict = self._rule(entry)
         if verdict.outcome is Outcome.REINFORCE:
-            self.plan.reinforced += [e.memory_id for e in verdict.effects]
+            for effect in verdict.effects:
+                self._repeat(effect.memory_id, claim.said_at)
         elif version.state != State.FROZEN and (verdict.effects or verdict.valid_to != version.valid_to):
             # The window begins where the other's ends, or the two would be true side by side.
             self._settle(entry, verdict)
@@ -186,7 +190,7 @@ class _Planner:
             self._say_again(twin, fact)
             return
         if shown is not None and self.outdated.pop(shown.memory_id, None) is None and self._is_repeat(shown):
-            self.plan.reinforced.append(shown.memory_id)
+            self._repeat(shown.memory_id, fact.said_at)
             return
         memory_id = known_id or uuid_utils.uuid7()
         claim = None if fact.claim is None else replace(fact.claim, memory_id=memory_id)
@@ -205,7 +209,9 @@ class _Planner:
     def _was_replaced(self, key: bytes, known_id: UUID | None) -> bool:
         """Whether this plan has closed the memory that a fact would be."""
         twin = self.by_key.get(key) or (None if known_id is None else self.listed.get(known_id))
-        return twin is not None and twin.valid_to is not None and (twin.row is None or twin.row.valid_to is None)
+        if twin is None or twin.valid_to is None:
+            return False
+        return twin.again or twin.row is None or twin.row.valid_to is None
 
     def _is_repeat(self, shown: Version) -> bool:
         """Whether a memory of the very same text stands for the new one: as it is current, or gone for good reason."""
@@ -216,7 +222,21 @@ class _Planner:
     def _rule(self, entry: Entry) -> Verdict:
         assert entry.claim is not None  # noqa: S101 - callers look first
         rivals = self.by_slot.get(entry.claim.slot, {})
-        return reconcile(entry.claim, [r.claim for r in rivals.values() if r.claim is not None])
+        said_at = max(entry.claim.said_at, self.said.get(entry.memory_id, entry.claim.said_at))
+        new = replace(entry.claim, said_at=said_at)
+        return reconcile(new, [self._standing(rival, new) for rival in rivals.values() if rival.claim is not None])
+
+    def _standing(self, rival: Entry, new: Claim) -> Claim:
+        """What a known fact claims. One that was said before the new one and again after it holds anew since then."""
+        assert rival.claim is not None  # noqa: S101 - callers look first
+        again = self._said_again_since(rival, new)
+        return rival.claim if again is None else replace(rival.claim, said_at=again, valid_from=again)
+
+    def _said_again_since(self, rival: Entry, new: Claim) -> datetime | None:
+        last = self.said.get(rival.memory_id)
+        if last is None or rival.claim is None or rival.claim.valid_to is not None:
+            return None
+        return last if rival.claim.said_at < new.said_at < last else None
 
     def _settle(self, entry: Entry, verdict: Verdict) -> None:
         """Carry out a verdict on the plan: windows, links and flags of the new fact and of those it meets."""
@@ -243,6 +263,13 @@ class _Planner:
             rival.valid_to = effect.closes_at
             assert rival.claim is not None  # noqa: S101 - it has a slot
             rival.claim = replace(rival.claim, valid_to=rival.valid_to)
+        elif relation is Relation.SUPERSEDED_BY and entry.claim is not None:
+            again = self._said_again_since(rival, entry.claim)
+            if again is not None and rival.claim is not None:
+                rival.valid_from = again
+                rival.claim = replace(rival.claim, said_at=again, valid_from=again)
+                rival.links[Link(entry.memory_id, _OPPOSITE[relation])] = None
+                self._list(rival)
         if effect.closes_at is not None or effect.flagged:
             rival.links[Link(entry.memory_id, _OPPOSITE[relation])] = None
             self._list(rival)
@@ -255,7 +282,11 @@ class _Planner:
         if twin is not None and twin.row is None:
             self._say_again(twin, fact)
         else:
-            self.plan.reinforced.append(memory_id)
+            self._repeat(memory_id, fact.said_at)
+
+    def _repeat(self, memory_id: UUID, said_at: datetime) -> None:
+        self.plan.reinforced.append(memory_id)
+        self.plan.said[memory_id] = self.said[memory_id] = max(said_at, self.said.get(memory_id, said_at))
 
     def _say_again(self, twin: Entry, fact: NewFact) -> None:
         known = {source.memory_id for source in twin.sources}

@@ -189,6 +189,7 @@ def write(
         _retire_passages(writer, prepared.document, set(outcome.order))
     revised = writer.finish(kind=prepared.kind, author=who.key_id, reason=reason)
     usage.repeated(tx, writer.cube.id, outcome.repeated, now)
+    usage.said_again(tx, writer.cube.id, outcome.said)
     job_ids: list[UUID] = []
     aside = judged.aside(outcome.ids(), revised.versions)
     if revised.written:
@@ -220,6 +221,7 @@ class _Outcome:
         self.writer = writer
         self.order: dict[UUID, tuple[str | None, int, str]] = {}
         self.repeated: list[UUID] = []
+        self.said: dict[UUID, datetime] = {}
         self._sequence: list[UUID] = []
         self._ordinals: dict[str, int] = {}
         self._view = writer.view
@@ -231,6 +233,8 @@ class _Outcome:
         key = draft.dedup_key or b""
         memory_id = self._ids.get(key)
         if memory_id is not None and memory_id in self.order:
+            if self._sequence[-1] != memory_id:
+                self._said(memory_id, draft)
             self._sequence.append(memory_id)  # twice in one request
             return
         shown = self._shown.get(memory_id) if memory_id else None
@@ -247,6 +251,7 @@ class _Outcome:
             and not _is_news(shown, draft)
         ):
             self.repeated.append(shown.memory_id)
+            self._said(shown.memory_id, draft)
             how, version = "repeated", shown.version
         else:
             how, version = "changed", shown.version
@@ -254,6 +259,12 @@ class _Outcome:
         assert memory_id is not None  # noqa: S101 - either found or added
         self.order[memory_id] = (draft.external_id, version, how)
         self._sequence.append(memory_id)
+
+    def _said(self, memory_id: UUID, draft: Draft) -> None:
+        """A fact is said again, which matters if something else was said in between. A record sent again says nothing."""
+        if draft.kind is Kind.FACT and draft.external_id is None:
+            # Facts of one request are of one moment; their order still tells which was the last word.
+            self.said[memory_id] = draft.created_at + timedelta(microseconds=len(self._sequence))
 
     def _say_again(self, shown: Version, draft: Draft, encoded: Encoded) -> None:
         """The same id with another text is an edit; something put away and said again is back."""

@@ -41,7 +41,7 @@ from memos.services import (
 from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, events, idempotency, jobs, traces, webhooks
 from memos.store.engine import Database
-from memos.store.jobs import Due
+from memos.store.jobs import Due, Job
 from memos.tracing import span
 
 HANDLERS: Mapping[str, Handler] = {
@@ -93,6 +93,10 @@ _MOST_DETAIL = 500  # characters: an error is for reading
 log = structlog.get_logger("memos.jobs")
 
 
+# Tenants asked for a job in turn, before a worker believes that others have taken everything.
+_TURNS = 8
+
+
 def run_job(
     parts: Parts, tenant_id: UUID, job_id: UUID, *, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S
 ) -> str | None:
@@ -102,8 +106,21 @@ def run_job(
     """
     with parts.database.transaction(tenant_id) as tx:
         job = jobs.claim(tx, job_id, lease_s)
-    if job is None:
-        return None
+    return None if job is None else _run(parts, tenant_id, job, handlers, lease_s)
+
+
+def run_next(parts: Parts, *, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S) -> str | None:
+    """Claim a due job of the tenant whose turn it is, and run it; None when nothing is due. Raises as `run_job`
+    does."""
+    for tenant_id in jobs.turns(parts.database, _TURNS):
+        with parts.database.transaction(tenant_id) as tx:
+            job = jobs.claim_next(tx, lease_s)
+        if job is not None:
+            return _run(parts, tenant_id, job, handlers, lease_s)
+    return None
+
+
+def _run(parts: Parts, tenant_id: UUID, job: Job, handlers: Mapping[str, Handler], lease_s: float) -> str:
     started = time.perf_counter()
     attempt = Attempt(parts, tenant_id, job, lease_s=lease_s)
     with structlog.contextvars.bound_contextvars(

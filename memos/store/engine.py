@@ -36,6 +36,7 @@ from memos.rules.access import (
 )
 from memos.rules.header import Sensitivity
 from memos.settings import Settings
+from memos.store.backlog import Backlog
 from memos.store.calling import CALLER
 from memos.store.reading import Read, Reader
 from memos.tracing import trace_statements
@@ -54,6 +55,7 @@ class Transaction:
         tenant_id: UUID,
         nudge: Nudge | None = None,
         marks_key: Callable[[], bytes] | None = None,
+        backlog: Backlog | None = None,
         *,
         caller: Principal | None = None,
         narrowed: bool = False,
@@ -71,6 +73,7 @@ class Transaction:
         self._narrowed = narrowed
         self._reader = reader
         self._hides = caller is not None and not caller.calling.redacts
+        self.backlog = backlog
         self._nudge = nudge
         self._before_commit: list[Callable[[], None]] = []
         self._after_commit: list[Callable[[], None]] = []
@@ -250,6 +253,7 @@ class Database:
         self._nudge = nudge
         self._marks_key = marks_key
         self.reader = reader
+        self._backlog = Backlog(settings.max_queued_jobs)
         self._key_ttl_s = settings.key_cache_ttl.total_seconds()
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
@@ -267,7 +271,13 @@ class Database:
         with self.engine.connect() as connection:
             connection.execute(_statement(SET_TENANT), {"tenant": str(tenant_id)})
             transaction = Transaction(
-                connection, tenant_id, self._nudge, self._marks_key, caller=CALLER.get(), reader=self.reader
+                connection,
+                tenant_id,
+                self._nudge,
+                self._marks_key,
+                self._backlog,
+                caller=CALLER.get(),
+                reader=self.reader,
             )
             yield transaction
             transaction.committing()

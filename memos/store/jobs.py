@@ -45,7 +45,7 @@ def promise(
     delay_s: float = 0,
 ) -> UUID:
     """A job's id. One that waits already under the same kind and `dedup_key` is returned instead of a second one; it
-    runs at the earlier of the two times.
+    runs at the earlier of the two times. Raises `TooBusy` when so many jobs of the tenant wait that it may not add another.
 
     The workers are nudged once the transaction is committed; a job that is to wait is left to the sweeper.
     """
@@ -63,6 +63,8 @@ def promise(
         delay=delay_s,
     )
     found = UUID(str(row["id"])) if row else job_id
+    if found == job_id:
+        _admit(tx)
     if delay_s <= 0:
         tx.nudge(found, kind)
     return found
@@ -129,7 +131,7 @@ def cancel(tx: Transaction, job_id: UUID) -> Job:
 
 
 def retry(tx: Transaction, job_id: UUID) -> Job:
-    """A failed or cancelled job waits again, with its attempts forgiven."""
+    """A failed or cancelled job waits again, with its attempts forgiven. Raises `TooBusy` as `promise` does."""
     done = tx.run(
         "UPDATE jobs SET state = 'queued', attempts = 0, error = NULL, finished_at = NULL, run_after = now(), dedup_key = NULL "
         "WHERE tenant_id = :tenant AND id = :id AND state IN ('failed', 'cancelled')",
@@ -138,8 +140,15 @@ def retry(tx: Transaction, job_id: UUID) -> Job:
     job = get(tx, job_id)
     if not done and job.state != "queued":
         raise Conflict(f"the job is {job.state}; only a failed or cancelled job can be retried")
+    if done:
+        _admit(tx)
     tx.nudge(job.id, job.kind)
     return job
+
+
+def _admit(tx: Transaction) -> None:
+    if tx.backlog is not None:
+        tx.backlog.admit(tx)
 
 
 # ---------------------------------------------------------------- for the workers
@@ -159,6 +168,27 @@ def due(database: Database, most: int) -> list[Due]:
     return [Due(**row) for row in database.call("SELECT tenant_id, job_id, kind FROM memos_due_jobs(:most)", most=most)]
 
 
+def turns(database: Database, most: int) -> list[UUID]:
+    """Up to `most` tenants with due jobs, in the order in which they should be served next: who has least running goes
+    first, and between equals the lot decides."""
+    return [row["tenant_id"] for row in database.call("SELECT tenant_id FROM memos_job_turns(:most)", most=most)]
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Jobs of one kind, of all tenants, that wait, run or have failed. `oldest_s`: how long the oldest has been due (0
+    while none is), has run, or has been dead."""
+
+    kind: str
+    state: str
+    jobs: int
+    oldest_s: float
+
+
+def depths(database: Database) -> list[Depth]:
+    return [Depth(**row) for row in database.call("SELECT kind, state, jobs, oldest_s FROM memos_job_depths()")]
+
+
 def tenant_ids(database: Database) -> list[UUID]:
     """Every tenant, for work that is done for each in turn."""
     return [row["tenant_id"] for row in database.call("SELECT tenant_id FROM memos_tenant_ids()")]
@@ -172,6 +202,20 @@ def claim(tx: Transaction, job_id: UUID, lease_s: float) -> Job | None:
         "  SELECT id FROM jobs WHERE tenant_id = :tenant AND id = :id AND ((state = 'queued' AND run_after <= now()) "
         f"  OR (state = 'running' AND lease_until <= now())) FOR UPDATE SKIP LOCKED) RETURNING {_COLUMNS}",
         id=job_id,
+        lease=lease_s,
+    )
+    return None if row is None else Job(**row)
+
+
+def claim_next(tx: Transaction, lease_s: float) -> Job | None:
+    """Take the tenant's due job that a dead worker left, or else the one that has been due longest; None without any."""
+    row = tx.row(
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = now(), "
+        "lease_until = now() + make_interval(secs => :lease) WHERE tenant_id = :tenant AND id = coalesce("
+        "(SELECT id FROM jobs WHERE tenant_id = :tenant AND state = 'running' AND lease_until <= now() "
+        " ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED), "
+        "(SELECT id FROM jobs WHERE tenant_id = :tenant AND state = 'queued' AND run_after <= now() "
+        f" ORDER BY run_after, id LIMIT 1 FOR UPDATE SKIP LOCKED)) RETURNING {_COLUMNS}",
         lease=lease_s,
     )
     return None if row is None else Job(**row)

@@ -6,7 +6,7 @@ several processes add up. A test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -68,6 +68,15 @@ UPDATE memory_versions SET state = 'activated' WHERE tenant_id = :tenant AND id 
         AND o.erased_at IS NULL ORDER BY o.id FOR UPDATE SKIP LOCKED)
 """
 
+_SAID = f"""
+INSERT INTO usage (tenant_id, cube_id, memory_id, stability_days, said_at)
+SELECT :tenant, CAST(:cube AS uuid), s.id, {INITIAL_STABILITY}, s.at
+FROM unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS s (id, at)
+{_OF_MEMORY}
+ORDER BY s.id
+ON CONFLICT (tenant_id, cube_id, memory_id) DO UPDATE SET said_at = greatest(usage.said_at, excluded.said_at)
+"""
+
 _TIER = f"""
 INSERT INTO usage (tenant_id, cube_id, memory_id, stability_days, tier)
 SELECT :tenant, CAST(:cube AS uuid), s.id, {INITIAL_STABILITY}, :tier FROM unnest(CAST(:ids AS uuid[])) AS s (id)
@@ -82,6 +91,25 @@ def repeated(tx: Transaction, cube_id: UUID, memory_ids: Sequence[UUID], now: da
         tx.run(
             _UPSERT.format(count="repeats"), cube=cube_id, ids=list(memory_ids), counts=[1] * len(memory_ids), now=now
         )
+
+
+def said_again(tx: Transaction, cube_id: UUID, moments: Mapping[UUID, datetime]) -> None:
+    """When memories were last said again, for whoever has to tell which of two values was the last word."""
+    if moments:
+        tx.run(_SAID, cube=cube_id, ids=list(moments), moments=list(moments.values()))
+
+
+def last_said(tx: Transaction, cube_id: UUID, memory_ids: Collection[UUID]) -> dict[UUID, datetime]:
+    """Those of these memories that were said again, and when last."""
+    if not memory_ids:
+        return {}
+    rows = tx.rows(
+        "SELECT memory_id, said_at FROM usage WHERE tenant_id = :tenant AND cube_id = :cube "
+        "AND memory_id = ANY(:ids) AND said_at IS NOT NULL",
+        cube=cube_id,
+        ids=list(memory_ids),
+    )
+    return {row["memory_id"]: row["said_at"] for row in rows}
 
 
 def recalled(tx: Transaction, cube_id: UUID, counts: Mapping[UUID, int], now: datetime) -> None:

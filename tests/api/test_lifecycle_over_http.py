@@ -25,6 +25,7 @@ def test_decay_is_told_before_it_is_done_and_explained_after(
     client: TestClient, app: App, owner: Principal, cube: str, memory: Json
 ) -> None:
     base = f"/v1/cubes/{cube}"
+    assert client.patch(base, json={"policy": {"forget": {"room": 0}}}).status_code == 200  # as if it were full
     told = client.post(f"{base}/decay", json={"dry_run": True, "now": FAR})
     assert told.status_code == 200, told.text
     assert told.json()["counts"] == {"archive": 1}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Iterator
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from memos.cache.nudge import BackgroundNudger, not_nudged_lately, taken
+from memos.cache.nudge import BackgroundNudger
 from memos.errors import Unavailable
-from tests.conftest import Servers
+from workers.messaging import make_celery
+from workers.nudging import publisher
 
 TENANT = uuid4()
 
@@ -34,13 +33,6 @@ class Broker:
         if self.down:
             raise Unavailable("the broker is down")
         self.got.append(job_id)
-
-
-@pytest.fixture
-def redis(servers: Servers) -> Iterator[Redis]:
-    client = Redis.from_url(servers.redis_url)
-    yield client
-    client.close()
 
 
 def test_nudges_arrive_in_order_and_closing_waits_for_them() -> None:
@@ -87,14 +79,41 @@ def test_closing_without_a_nudge_starts_nothing() -> None:
     assert threading.active_count() == before
 
 
-def test_a_job_is_named_once_until_somebody_takes_it(redis: Redis) -> None:
-    ids = [uuid4() for _ in range(3)]
-    assert not_nudged_lately(redis, ids) == ids
-    assert not_nudged_lately(redis, ids) == []
-    taken(redis, ids[1])
-    assert not_nudged_lately(redis, ids) == [ids[1]]
+class Rude:
+    """A port that takes connections and hangs up at once, and counts them."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._socket.getsockname()[1]}/0"
+        self.calls = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.calls += 1
+                connection.close()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(5)
 
 
-def test_a_cache_that_is_away_does_not_stop_a_job() -> None:
-    taken(Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)), uuid4())
-    taken(None, uuid4())
+def test_a_publisher_asks_a_broker_that_is_away_once_and_then_leaves_it_alone() -> None:
+    """With Celery's own patience it asked three times in six seconds, for each message."""
+    rude = Rude()
+    publish = publisher(make_celery(rude.url))
+    with pytest.raises(Unavailable):
+        publish(TENANT, uuid4(), "index")
+    asked = rude.calls
+    assert asked == 1
+    nudger = BackgroundNudger(publish, pause_s=3_600)
+    for _ in range(50):
+        nudger.nudge(TENANT, uuid4(), "index")
+    nudger.close(timeout_s=30)
+    assert nudger.dropped == 50
+    assert rude.calls <= asked + 2
+    rude.close()

@@ -23,6 +23,13 @@ def test_the_demo_shows_what_it_promises() -> None:
     assert fact["content"] in past
     assert fact["content"] in rolled_back
     assert "rollback" in rolled_back
+    now, before = done.stdout.split("? Where does Ana live?")[1:]
+    assert "Porto" in now
+    superseded = next(line for line in before.splitlines() if line.startswith("Ana lives in Lisbon"))
+    assert superseded.split()[-2:] == ["2026-03-02", "2026-06-01"]
+    assert "~ merged" in done.stdout
+    assert "0 of" in done.stdout.split("Asked for the code afterwards:")[1].splitlines()[0]
+    assert "The receipt holds." in done.stdout
 
 
 def test_the_conversation_is_as_long_as_promised() -> None:

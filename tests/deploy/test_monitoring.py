@@ -26,7 +26,6 @@ from tests.conftest import OWNER_KEY, Servers
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 BY_PROMETHEUS = {"up"}
-WITH_MIGRATION_0010 = {"memos_jobs", "memos_jobs_oldest_seconds"}
 _WORDS = {
     "sum", "by", "rate", "max", "histogram_quantile", "increase", "deriv", "changes", "and", "le", "job", "kind", "state",
     "route", "stage", "door", "channels", "status", "cache", "outcome", "direction", "instance",
@@ -63,7 +62,7 @@ def exposed(app: App) -> dict[str, str]:
 def test_every_metric_that_is_named_exists(where: str, expression: str, exposed: dict[str, str]) -> None:
     named = metrics_of(expression)
     assert named, expression
-    missing = named - BY_PROMETHEUS - WITH_MIGRATION_0010 - exposed.keys()
+    missing = named - BY_PROMETHEUS - exposed.keys()
     assert not missing, where
 
 

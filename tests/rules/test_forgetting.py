@@ -18,6 +18,8 @@ from memos.rules.forgetting import (
     Policy,
     decide,
     keep_score,
+    kept,
+    pressed,
     summarise,
 )
 from memos.rules.lifecycle import TRANSITIONS, State
@@ -152,3 +154,23 @@ def test_a_restored_memory_needs_room() -> None:
     decisions = decide([live, asleep], Policy(max_bytes=1000), NOW)
     assert [decision.outcome for decision in decisions] == [Outcome.KEEP, Outcome.KEEP]
     assert summarise(decisions)["keep"] == 2
+
+
+@given(policies, st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_fuller_a_cube_the_sooner_it_forgets_and_never_sooner_than_its_policy_says(
+    policy: Policy, one: int, two: int
+) -> None:
+    fewer, more = pressed(policy, min(one, two)), pressed(policy, max(one, two))
+    assert fewer.archive_below <= more.archive_below <= policy.archive_below
+    assert fewer.restore_above == more.restore_above == policy.restore_above
+    assert pressed(policy, max(policy.room, 1)).archive_below == policy.archive_below
+
+
+@given(cubes(), policies)
+def test_what_is_kept_is_counted_by_reason(items: list[Candidate], policy: Policy) -> None:
+    decided = decide(items, policy, NOW)
+    told = kept(decided)
+    assert told.count == sum(told.reasons.values()) == sum(d.outcome is Outcome.KEEP for d in decided)
+    assert all("0." not in reason for reason in told.reasons)
+    if told.lowest is not None and told.highest is not None:
+        assert told.lowest <= told.highest

@@ -29,13 +29,16 @@ from tests.services.running import fact, head, look, make_cube, run, write
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(days=500)
+FULL = {"room": 0}
+"""A few memories are treated as if they filled the cube."""
+FULL_VERSION = policies.parse({"forget": FULL}).forget.rule.version
 _numbers = itertools.count(1)
 
 
 @pytest.fixture
 def cube(app: App, owner: Principal) -> str:
     name = f"forgetting-{next(_numbers)}"
-    make_cube(app, owner, name, START)
+    make_cube(app, owner, name, START, {"forget": FULL})
     return name
 
 
@@ -90,7 +93,7 @@ def test_what_nobody_recalls_is_archived_once_and_the_reason_is_kept(app: App, o
         )
     [logged] = page.items
     assert (logged.outcome, logged.revision, logged.policy_version, logged.applied) == (
-        "archive", revision, "forget-1", True,
+        "archive", revision, FULL_VERSION, True,
     )  # fmt: skip
     assert logged.inputs["state"] == "generated"
     assert logged.score is not None
@@ -212,7 +215,7 @@ def test_what_changes_while_a_run_thinks_is_left_for_the_next(
     assert job is not None
     monkeypatch.setattr(Interfering, "reading", lambda self: app.database.transaction(owner.tenant_id, read_only=True))
     forget.decay(Interfering(app, owner.tenant_id, job))
-    assert look(app, owner, job_id).result == {"counts": {"archive": 1}, "policy_version": "forget-1", "left": 0}
+    assert look(app, owner, job_id).result == {"counts": {"archive": 1}, "policy_version": FULL_VERSION, "left": 0}
     assert get(app, owner, cube, edited).state == "generated"
     assert get(app, owner, cube, other).state == "archived"
 
@@ -227,7 +230,7 @@ def test_more_acts_than_one_revision_holds_go_on_in_another_run(
         [waiting] = [
             j for j in jobs.list_page(tx, "queued", "decay", 10, None, None) if j.payload["now"] == LATER.isoformat()
         ]
-    assert run(app, owner, waiting.id).result == {"counts": {"archive": 2}, "policy_version": "forget-1", "left": 0}
+    assert run(app, owner, waiting.id).result == {"counts": {"archive": 2}, "policy_version": FULL_VERSION, "left": 0}
 
 
 @settings(max_examples=15, deadline=None)

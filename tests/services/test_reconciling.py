@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from memos.rules.access import Principal
@@ -159,6 +159,40 @@ def test_a_fact_written_anew_after_another_holds_again(cube: Cube) -> None:
     assert len(set(records)) == 2
 
 
+def test_the_last_word_counts_also_when_nobody_read_in_between(cube: Cube) -> None:
+    """A, B, A before the job runs: the third is a repeat of the first, yet it was said after the second."""
+    foo, bar = (f"The capital of Freedonia is {name} City." for name in ("Foo", "Bar"))
+    [first] = cube.learn(foo)
+    [second] = cube.learn(bar, at=START + DAY)
+    assert cube.learn(foo, at=START + 2 * DAY) == [first]
+    cube.extract()
+    assert cube.current() == {foo}
+    assert cube.get(first).valid_from == START + 2 * DAY
+    assert (cube.get(second).valid_from, cube.get(second).valid_to) == (START + DAY, START + 2 * DAY)
+    assert LinkRow(first, second, Relation.SUPERSEDES) in links(cube, first)
+    assert LinkRow(second, first, Relation.SUPERSEDED_BY) in links(cube, second)
+    cube.learn(bar, at=START + 3 * DAY)
+    cube.extract()
+    assert cube.current() == {bar}
+
+
+def test_the_last_word_of_one_request_counts(cube: Cube) -> None:
+    foo, bar = (f"The capital of Freedonia is {name} City." for name in ("Foo", "Bar"))
+    cube.learn(foo, bar, foo)
+    cube.extract()
+    assert cube.current() == {foo}
+
+
+def test_sent_twice_before_anybody_reads_changes_nothing(cube: Cube) -> None:
+    foo, bar = (f"The capital of Freedonia is {name} City." for name in ("Foo", "Bar"))
+    cube.learn(foo)
+    cube.learn(bar, at=START + DAY)
+    cube.learn(foo, at=START + 2 * DAY)
+    cube.learn(bar, at=START + 2 * DAY + timedelta(seconds=1))
+    cube.extract()
+    assert cube.current() == {bar}
+
+
 def test_another_value_for_good_is_a_contradiction(cube: Cube) -> None:
     cube.learn("Ana Silva was born in Porto.", "Ana Silva was born in Lisbon.")
     cube.extract()
@@ -210,6 +244,7 @@ def test_links_follow_a_merge_of_branches(cube: Cube) -> None:
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@example(values=["Foo", "Bar", "Foo", "Baz", "Foo"], cuts=[False] * 8)
 @given(
     values=st.lists(st.sampled_from(["Foo", "Bar", "Baz"]), min_size=1, max_size=8),
     cuts=st.lists(st.booleans(), min_size=8, max_size=8),

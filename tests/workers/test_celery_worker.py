@@ -97,7 +97,9 @@ def test_a_worker_runs_what_it_is_told_of_and_what_the_sweeper_finds(
     database.close()
 
 
-def test_a_sweep_tells_of_each_due_job_once(app: App, owner: Principal, servers: Servers, redis: Redis) -> None:
+def test_a_sweep_leaves_as_many_messages_as_jobs_are_due(
+    app: App, owner: Principal, servers: Servers, redis: Redis
+) -> None:
     redis.flushdb()
     celery = make_celery(servers.redis_url)
     queue = celery.conf.task_default_queue
@@ -109,5 +111,9 @@ def test_a_sweep_tells_of_each_due_job_once(app: App, owner: Principal, servers:
     assert redis.llen(queue) == 7
     assert sweep_once(celery, app) == 7
     assert redis.llen(queue) == 7
+    redis.lpop(queue, 3)  # taken, or lost
+    assert sweep_once(celery, app) == 7
+    assert redis.llen(queue) == 7
     redis.rpush(queue, *["x"] * ENOUGH_WAITING)
-    assert sweep_once(celery, app) == 0
+    assert sweep_once(celery, app) == 7
+    assert redis.llen(queue) == ENOUGH_WAITING + 7
