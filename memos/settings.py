@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -55,6 +56,18 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=20, ge=1, le=500)
     pool_timeout_s: float = Field(default=10.0, gt=0)
     statement_timeout_s: float = Field(default=30.0, gt=0)
+
+    # -- The activation tier
+    kv_model: str | None = None
+    """Model to keep KV caches for: `smollm2`, `fake`, or the path of a model's folder. Without one, plans are text."""
+    kv_blobs: Literal["filesystem", "postgres"] = "filesystem"
+    """Where caches lie. The filesystem is `data_dir`/kv, and faster; PostgreSQL is one thing to back up."""
+    kv_dir: Path | None = None
+    """Folder of the caches when it is not `data_dir`/kv; shared by the API and the workers."""
+    kv_budget_bytes: int = Field(default=2 * 2**30, ge=0)
+    """Most a tenant's caches may take when no budget was set for it."""
+    master_key: SecretStr | None = None
+    """Wraps the keys that caches are encrypted with; generated into `data_dir` when absent."""
 
     # -- Seeing what happens
     log_level: str = "INFO"

@@ -181,6 +181,32 @@ def unseal(
     return _tensors(body, layout, label)
 
 
+def closed(data: bytes, label: ChunkLabel, cipher: CubeCipher) -> bytes:
+    """The stored form of a blob that travels open. The caller has checked what is in it."""
+    flags = _flags(data) | _ENCRYPTED
+    body = cipher.encrypt(data[len(_MAGIC) + 1 :], label.associated_data(flags))
+    return b"".join((_MAGIC, bytes([flags]), body))
+
+
+def opened(data: bytes, label: ChunkLabel, cipher: CubeCipher) -> tuple[bytes, bytes]:
+    """The form in which a stored blob travels to those who may read it: its head, and its body, undecoded.
+
+    Raises:
+        KVRejected: the blob was changed, or is another chunk's or cube's.
+    """
+    flags = _flags(data)
+    if not flags & _ENCRYPTED:
+        raise KVRejected("the blob is not packed the way this cube packs its blobs")
+    body = cipher.decrypt(memoryview(data)[len(_MAGIC) + 1 :], label.associated_data(flags))
+    return _MAGIC + bytes([flags & ~_ENCRYPTED]), body
+
+
+def _flags(data: bytes) -> int:
+    if len(data) < len(_MAGIC) + 1 or data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC)] & ~(_ZSTD | _ENCRYPTED):
+        raise KVRejected("this is not a KV blob")
+    return data[len(_MAGIC)]
+
+
 def _decompressed(frame: memoryview, *, at_least: int, at_most: int) -> bytes:
     """Decompress one frame whose announced size is plausible. zstd allocates what the frame announces, so that is
     read first; its own `max_output_size` only counts when nothing is announced."""

@@ -22,6 +22,8 @@ class Scope(StrEnum):
     FREEZE = "freeze"
     ERASE = "erase"
     ADMIN = "admin"
+    KV = "kv"
+    """Of engines: handing in caches and reporting how they served."""
 
 
 ALL_SCOPES = frozenset(Scope)

@@ -24,6 +24,7 @@ from memos.rules.receipts import public_bytes
 from memos.settings import Settings
 
 SECRET_FILE = "secret"  # noqa: S105 - a file's name
+MASTER_KEY_FILE = "master-key"
 _SECRET_BYTES = 32
 # Shorter secrets can be guessed, and with them everything signed be forged.
 _MIN_SECRET = 16
@@ -59,17 +60,35 @@ def keys_of(secret: bytes) -> Keyring:
 
 def service_secret(settings: Settings) -> bytes:
     """`MEMOS_SECRET`, or the content of the file `secret` in the data directory, which is made when it is not there."""
-    if settings.secret is not None:
-        given = settings.secret.get_secret_value().encode()
+    given = settings.secret.get_secret_value().encode() if settings.secret else None
+    return _given_or_kept(given, "MEMOS_SECRET", settings, SECRET_FILE)
+
+
+def master_key(settings: Settings) -> bytes:
+    """32 bytes that wrap the data keys of cubes, from `MEMOS_MASTER_KEY` or the file `master-key` in the data directory.
+
+    It is a secret of its own, so that it can be kept apart from backups: without it no stored cache can be opened.
+    """
+    given = settings.master_key.get_secret_value().encode() if settings.master_key else None
+    return _derived(_given_or_kept(given, "MEMOS_MASTER_KEY", settings, MASTER_KEY_FILE), b"memos kv: master key")
+
+
+def address_secret(settings: Settings) -> bytes:
+    """32 bytes that key the addresses of caches, so that they say nothing to anybody else."""
+    return _derived(service_secret(settings), b"memos kv: addresses")
+
+
+def _given_or_kept(given: bytes | None, variable: str, settings: Settings, file_name: str) -> bytes:
+    if given is not None:
         if len(given) < _MIN_SECRET:
-            raise Misconfigured(f"MEMOS_SECRET is too short: give it at least {_MIN_SECRET} characters")
+            raise Misconfigured(f"{variable} is too short: give it at least {_MIN_SECRET} characters")
         return given
-    path = (settings.data_dir or default_data_dir()) / SECRET_FILE
+    path = (settings.data_dir or default_data_dir()) / file_name
     try:
         return _read(path) or _make(path)
     except OSError as error:
         raise Misconfigured(
-            f"the service's secret cannot be kept in {path} ({error.strerror}); set MEMOS_SECRET instead"
+            f"the service's secret cannot be kept in {path} ({error.strerror}); set {variable} instead"
         ) from error
 
 

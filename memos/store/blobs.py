@@ -1,4 +1,4 @@
-"""Where KV blobs lie: a port, and its filesystem implementation.
+"""Where KV blobs lie: a port, and its filesystem implementation (`postgres_blobs` has the other one).
 
 Order makes it safe to crash anywhere: a blob is complete and on disk before its row is inserted, and its row is gone
 before it is deleted. So a row never names a missing blob, and what is left over can be found by comparing `listing`
@@ -43,7 +43,7 @@ class BlobRef:
     sha256: str
 
     def __post_init__(self) -> None:
-        _checked_owner(self.owner)
+        checked_owner(self.owner)
         if not _DIGEST.fullmatch(self.sha256):
             raise Invalid(f"{self.sha256!r} does not name a blob")
 
@@ -102,7 +102,7 @@ class FilesystemBlobs:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def put(self, owner: str, parts: Iterable[bytes]) -> BlobRef:
-        _checked_owner(owner)
+        checked_owner(owner)
         draft = self._tmp / secrets.token_hex(16)
         try:
             ref = BlobRef(owner, self._write(draft, parts))
@@ -138,7 +138,7 @@ class FilesystemBlobs:
         return True
 
     def listing(self, owner: str | None = None) -> Iterator[StoredBlob]:
-        for path in self._blobs.glob(f"{'*' if owner is None else _checked_owner(owner)}/*/*"):
+        for path in self._blobs.glob(f"{'*' if owner is None else checked_owner(owner)}/*/*"):
             if not _DIGEST.fullmatch(path.name):
                 continue  # Not ours, so not ours to report or collect.
             try:
@@ -206,7 +206,7 @@ class _FileReader:
             yield piece
 
 
-def _checked_owner(owner: str) -> str:
+def checked_owner(owner: str) -> str:
     """The owner itself. Names become paths, so nothing else may pass."""
     if not _OWNER.fullmatch(owner):
         raise Invalid(f"{owner!r} is not an owner of blobs")

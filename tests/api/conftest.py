@@ -54,7 +54,7 @@ def foreigner(client: TestClient, with_scopes: Callable[..., TestClient]) -> Tes
     """Somebody with every scope, in another tenant."""
     name = f"foreign-{uuid4().hex[:8]}"
     assert client.post("/admin/v1/tenants", json={"name": name}).status_code == 201
-    return with_scopes("read", "write", "freeze", "erase", "admin", tenant=name)
+    return with_scopes("read", "write", "freeze", "erase", "admin", "kv", tenant=name)
 
 
 @pytest.fixture

@@ -13,20 +13,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memos.errors import Invalid, NotFound, StorageFull, Unavailable
+from memos.rules.access import Principal
 from memos.store.blobs import READ_BYTES, BlobRef, BlobStore, FilesystemBlobs
+from memos.store.postgres_blobs import PART_BYTES, PostgresBlobs
+from memos.wiring import App
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 
 
-@pytest.fixture(params=["filesystem"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return {"filesystem": FilesystemBlobs}[request.param](tmp_path / "store")
+@pytest.fixture(params=["filesystem", "postgres"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
+    if request.param == "filesystem":
+        yield FilesystemBlobs(tmp_path / "store")
+        return
+    app, owner = request.getfixturevalue("app"), request.getfixturevalue("owner")
+    store = PostgresBlobs(app.database, owner.tenant_id)
+    yield store
+    for item in list(store.listing()):
+        store.delete(item.ref)
 
 
 def read(blobs: BlobStore, ref: BlobRef) -> bytes:
@@ -119,20 +130,43 @@ def test_many_writers_of_one_blob(blobs: BlobStore) -> None:
     assert read(blobs, only.ref) == data
 
 
-@pytest.mark.parametrize("owner", ["", "..", "a/b", "A", "-a", "a" * 65, "a\n", "ä"])
-def test_an_owner_is_a_plain_name(blobs: BlobStore, owner: str) -> None:
+@pytest.mark.parametrize("name", ["", "..", "a/b", "A", "-a", "a" * 65, "a\n", "ä"])
+def test_an_owner_is_a_plain_name(blobs: BlobStore, name: str) -> None:
     with pytest.raises(Invalid):
-        blobs.put(owner, [b"x"])
+        blobs.put(name, [b"x"])
     with pytest.raises(Invalid):
-        list(blobs.listing(owner))
+        list(blobs.listing(name))
     with pytest.raises(Invalid):
-        BlobRef(owner, "0" * 64)
+        BlobRef(name, "0" * 64)
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "../../etc/passwd", "G" * 64, "0" * 64 + "\n"])
 def test_a_digest_is_a_digest(digest: str) -> None:
     with pytest.raises(Invalid):
         BlobRef("t", digest)
+
+
+# -- PostgreSQL
+
+
+def test_a_range_across_parts(app: App, owner: Principal) -> None:
+    blobs = PostgresBlobs(app.database, owner.tenant_id)
+    data = os.urandom(2 * PART_BYTES + 77)
+    ref = blobs.put("parts", [data[:10], data[10:]])
+    with blobs.open(ref) as blob:
+        for start, end in ((PART_BYTES - 1, PART_BYTES + 1), (0, PART_BYTES), (2 * PART_BYTES, None), (5, 2 * PART_BYTES)):
+            assert blob.read(start, end) == data[start:end]
+    assert blobs.delete(ref)
+
+
+def test_another_tenant_finds_no_blob(app: App, owner: Principal, other_tenant: UUID) -> None:
+    mine, theirs = (PostgresBlobs(app.database, tenant) for tenant in (owner.tenant_id, other_tenant))
+    ref = mine.put("same-owner", [b"mine"])
+    assert list(theirs.listing()) == []
+    assert not theirs.delete(ref)
+    with pytest.raises(NotFound), theirs.open(ref):
+        pass
+    assert read(mine, ref) == b"mine"
 
 
 # -- The filesystem
