@@ -136,7 +136,9 @@ def version() -> None:
 
 @keys.command("create")
 def create_key(
-    scopes: Annotated[str, typer.Option(help="Any of read, write, freeze, erase, admin, kv; with commas.")] = "read,write",
+    scopes: Annotated[
+        str, typer.Option(help="Any of read, write, freeze, erase, admin, kv; with commas.")
+    ] = "read,write",
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     cube: Annotated[list[str] | None, typer.Option(help="Bind it to this cube; may be repeated.")] = None,
     tenant: Annotated[str, typer.Option(help="Whose key; a tenant's name or id.")] = "default",

@@ -154,7 +154,12 @@ def test_a_range_across_parts(app: App, owner: Principal) -> None:
     data = os.urandom(2 * PART_BYTES + 77)
     ref = blobs.put("parts", [data[:10], data[10:]])
     with blobs.open(ref) as blob:
-        for start, end in ((PART_BYTES - 1, PART_BYTES + 1), (0, PART_BYTES), (2 * PART_BYTES, None), (5, 2 * PART_BYTES)):
+        for start, end in (
+            (PART_BYTES - 1, PART_BYTES + 1),
+            (0, PART_BYTES),
+            (2 * PART_BYTES, None),
+            (5, 2 * PART_BYTES),
+        ):
             assert blob.read(start, end) == data[start:end]
     assert blobs.delete(ref)
 
