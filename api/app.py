@@ -20,6 +20,7 @@ from api.routes import (
     derived,
     graph,
     jobs,
+    kv,
     lifecycle,
     memories,
     operations,
@@ -33,7 +34,7 @@ from memos.wiring import App
 
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
-    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, overview, tenants, keys, traces,
+    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
     operations,
 )  # fmt: skip
 API_VERSION = "1"

@@ -12,6 +12,7 @@ from memos.embedded import default_data_dir
 from memos.encoders.embedder import Embedder, build_embedder
 from memos.errors import Misconfigured
 from memos.services.known_speakers import KnownSpeakers
+from memos.services.kv_tier import ActivationTier
 from memos.services.recall import Recall
 from memos.services.recall_buffer import RecallBuffer
 from memos.services.signing import keyring
@@ -33,6 +34,7 @@ class App:
     traces: TraceBuffer
     recall: Recall
     nudger: Nudger
+    kv: ActivationTier
 
     def close(self) -> None:
         self.recalls.stop()
@@ -74,12 +76,16 @@ def build_app(
         traces=traces,
         recall=Recall(database, embedder, recalls, KnownSpeakers(), traces),
         nudger=nudger,
+        kv=ActivationTier(settings, database, data_dir=data_dir(settings), model_dir=model_dir(settings)),
     )
 
 
 def embedder_of(settings: Settings) -> Embedder:
-    cache_dir = settings.model_dir or data_dir(settings) / "models"
-    return build_embedder(settings.embedder, cache_dir=cache_dir, threads=settings.encoder_threads)
+    return build_embedder(settings.embedder, cache_dir=model_dir(settings), threads=settings.encoder_threads)
+
+
+def model_dir(settings: Settings) -> Path:
+    return settings.model_dir or data_dir(settings) / "models"
 
 
 def data_dir(settings: Settings) -> Path:

@@ -72,6 +72,7 @@ def app(owner_url: str, servers: Servers) -> Iterator[App]:
         redis_url=SecretStr(servers.redis_url),
         embedder=f"fake:{DIMENSIONS}",
         data_dir=servers.root,
+        kv_model="fake",
     )
     built = build_app(settings, embedder=build_embedder(f"fake:{DIMENSIONS}", cache_dir=servers.root))
     yield built

@@ -14,7 +14,7 @@ from memos.services import work
 from memos.services.remember import utc_now
 from memos.wiring import App
 from workers.nudging import publisher
-from workers.schedule import PLAN, PURGE, RUN_JOB, SWEEP
+from workers.schedule import PLAN, PLAN_CACHES, PURGE, RUN_JOB, SWEEP
 
 # Jobs named by one sweep: what two workers do in a few seconds.
 SWEEP_MOST = 1_000
@@ -43,6 +43,11 @@ def register(celery: Celery, app: Callable[[], App]) -> None:
     @celery.task(name=PLAN)  # type: ignore[untyped-decorator]
     def plan() -> None:
         log.info("planned", **work.plan(app().database, utc_now()))
+
+    @celery.task(name=PLAN_CACHES)  # type: ignore[untyped-decorator]
+    def plan_caches() -> None:
+        if builds := work.plan_caches(app().database):
+            log.info("caches_planned", builds=builds)
 
     @celery.task(name=PURGE)  # type: ignore[untyped-decorator]
     def purge() -> None:

@@ -3,6 +3,7 @@
     {"forget":        {"enabled": true, "archive_below": 0.5, "max_memories": null, "pin_tags": ["pinned"], ...},
      "promote":       {"enabled": true, "budget_bytes": 268435456, "min_recalls": 3.0, ...},
      "extraction":    {...}, "consolidation": {...},          # see derivation_policy
+     "activation":    {"kv": false, ...},                     # see activation_policy
      "refuse_erased": false,
      "trace_sample":  1.0}
 
@@ -19,12 +20,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
 from memos.errors import Invalid
-from memos.rules import derivation_policy, forgetting, promotion
+from memos.rules import activation_policy, derivation_policy, forgetting, promotion
 from memos.rules.header import Kind, canonical
 from memos.rules.strength import STABILITY_MAX_DAYS
 
 WHERE: Final = ("body", "policy")
-SECTIONS: Final = ("forget", "promote", "extraction", "consolidation", "refuse_erased", "trace_sample")
+SECTIONS: Final = ("forget", "promote", "extraction", "consolidation", "activation", "refuse_erased", "trace_sample")
 _MOST_TAGS = 32
 # What a 32-bit count or a file system can mean; beyond it a number is a slip.
 _MOST = 2**53
@@ -73,6 +74,7 @@ def parse(policy: Mapping[str, Any]) -> CubePolicy:
                 f"unknown part {_shown(name)} of a policy; known: {', '.join(SECTIONS)}", where=[*WHERE, name]
             )
     derivation_policy.check(policy)
+    activation_policy.parse(policy)
     refuse = policy.get("refuse_erased", False)
     _require(_flag(refuse), "refuse_erased")
     sample = policy.get("trace_sample", 1.0)

@@ -16,7 +16,7 @@ from memos.rules.access import Principal, Scope, new_key, parse_scopes
 from memos.services.cursors import id_of
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
-from memos.store import audit, cubes, memories, tenants
+from memos.store import audit, cubes, jobs, kv_taint, memories, tenants
 from memos.store.engine import Database, Transaction
 from memos.store.revision_writer import RevisionWriter
 from memos.store.tenants import KeyView, TenantView
@@ -99,6 +99,9 @@ def delete_cube(tx: Transaction, who: Principal, cube: str, *, now: datetime, if
     require_match(if_match, view.branch.head_revision, "the cube")
     if frozen := memories.frozen_count(tx, found.id):
         raise Frozen(f"{frozen} memories of this cube are frozen; unfreeze them first")
+    if kv_taint.delete_cube(tx, found.id):
+        # Its caches cannot be opened any more once this is committed; what is left of them on disk is swept up after it.
+        jobs.promise(tx, "kv.gc", payload={"owner": str(found.id)})
     cubes.delete(tx, found.id)
     audit.record(tx, who.key_id, "cube.delete", now, cube_id=found.id, target=found.name)
 

@@ -26,6 +26,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from memos.encoders.embedder import Embedder
+from memos.services.kv_tier import ActivationTier
 from memos.settings import Settings
 from memos.store import jobs
 from memos.store.engine import Database, Transaction
@@ -50,6 +51,9 @@ class Parts(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def kv(self) -> ActivationTier: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from memos.rules import filters
 from memos.rules import receipts as rules
 from memos.rules.access import Principal, Scope
 from memos.rules.header import instant
-from memos.services import probes, signing
+from memos.services import kv_erase, probes, signing
 from memos.services.attempt import Attempt, Outcome
 from memos.services.probes import Probe, Taken
 from memos.services.remember import utc_now
@@ -145,6 +145,7 @@ def erase(attempt: Attempt) -> Outcome:
     keys = signing.keyring(attempt.parts.settings)
     payload = attempt.job.payload
     author = UUID(payload["requested_by"])
+    caches = _forget_caches(attempt, [UUID(memory_id) for memory_id in payload["memory_ids"]])
     with attempt.saving() as tx:
         cube = cubes.find(tx, str(attempt.job.cube_id), lock=True)
         now = utc_now()
@@ -156,9 +157,13 @@ def erase(attempt: Attempt) -> Outcome:
         revisions = _remove(tx, cube, reached, author, payload["reason"], now)
         versions = erasure.versions(tx, cube.id, reached)
         rows = erasure.wipe(tx, cube.id, reached, attempt.job.id, now)
+        kv_erase.delete_unnamed(tx, attempt.parts.kv, cube.id)
+        for table, taken in caches.items():
+            rows[table] = rows.get(table, 0) + taken
         if marks.wanted(cube):
             rows["erasure_marks"] = marks.keep(tx, cube, [text.text for text in texts], now)
         doors = probes.run(tx, cube, Taken(reached.keys(), versions, texts, keys_before), now)
+        doors["activation_tier"] = Probe(1, kv_erase.left(tx, attempt.parts.kv, cube.id, reached))
         _refuse_finds(doors)
         tombstones = [
             rules.tombstone(keys.tombstones, tx.tenant_id, cube.id, v.memory_id, v.version, v.commitment)
@@ -206,6 +211,16 @@ def _asked(tx: Transaction, view: View, wanted: Wanted) -> list[UUID]:
     if len(asked) > MOST_AT_ONCE:
         raise Invalid(f"{len(asked):,} memories are too many for one erasure ({MOST_AT_ONCE:,}); narrow the filter")
     return asked
+
+
+def _forget_caches(attempt: Attempt, memory_ids: Sequence[UUID]) -> dict[str, int]:
+    """Take the caches first, in a transaction of their own: a file cannot be brought back when a transaction fails, and
+    caches may be lost at any time. What is built between this and the erasure itself is taken by the erasure."""
+    with attempt.saving() as tx:
+        cube = cubes.find(tx, str(attempt.job.cube_id), lock=True)
+        reached = erasure.closure(tx, cube.id, erasure.known(tx, cube.id, memory_ids))
+        _refuse_frozen(tx, cube, reached)
+        return kv_erase.forget(tx, attempt.parts.kv, cube.id, reached)
 
 
 def _frozen(tx: Transaction, cube: Cube, reached: Collection[UUID]) -> list[UUID]:

@@ -19,7 +19,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memos.errors import MemosError, TooBusy, Unavailable
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
-from memos.services import consolidate, erase, extract, forget, indexing, promote
+from memos.services import (
+    consolidate,
+    erase,
+    extract,
+    forget,
+    indexing,
+    kv_build,
+    kv_calibrate,
+    kv_evict,
+    kv_gc,
+    kv_promote,
+    kv_verify,
+    promote,
+)
 from memos.services.attempt import LEASE_S, Attempt, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, idempotency, jobs, traces
 from memos.store.engine import Database
@@ -31,6 +44,12 @@ HANDLERS: Mapping[str, Handler] = {
     "erase": erase.erase,
     "extract": extract.extract,
     "index": indexing.index,
+    "kv.build": kv_build.build,
+    "kv.calibrate": kv_calibrate.calibrate,
+    "kv.evict": kv_evict.evict,
+    "kv.gc": kv_gc.gc,
+    "kv.promote": kv_promote.promote,
+    "kv.verify": kv_verify.verify,
     "promote": promote.promote,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
@@ -38,6 +57,7 @@ HANDLERS: Mapping[str, Handler] = {
 PLANS: Mapping[str, Callable[[Database, UUID, datetime], int]] = {
     "consolidate": consolidate.plan,
     "decay": forget.plan,
+    "kv": kv_promote.plan,
     "promote": promote.plan,
 }
 """Work that nobody asks for: each promises the jobs of one tenant that are due by the clock, and says how many."""
@@ -90,6 +110,11 @@ def plan(database: Database, now: datetime) -> dict[str, int]:
         for kind, due_of in PLANS.items():
             promised[kind] += due_of(database, tenant_id, now)
     return promised
+
+
+def plan_caches(database: Database) -> int:
+    """Promise builds of caches whose memories have changed, tenant by tenant; how many."""
+    return sum(kv_promote.tick(database, tenant_id) for tenant_id in jobs.tenant_ids(database))
 
 
 def purge(database: Database, now: datetime) -> dict[str, int]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from memos.store import kv_taint
 from memos.store.cubes import View
 from memos.store.engine import Transaction
 from memos.store.memories import SHOWN, visible
@@ -213,6 +214,7 @@ WIPES: Final[Mapping[str, str]] = {
     "jobs": "UPDATE jobs SET result = NULL, progress = NULL, payload = CASE WHEN state IN ('succeeded', 'cancelled') "
     "OR id = :job THEN '{}' ELSE payload END WHERE tenant_id = :tenant AND cube_id = :cube "
     f"AND ({_names('payload')} OR {_names('result')} OR {_names('progress')})",
+    **kv_taint.WIPES,
 }
 GONE: Final = {
     "type": "urn:memos:problem:erased",

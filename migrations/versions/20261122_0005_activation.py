@@ -47,6 +47,8 @@ CREATE TABLE kv_plans (
     source_digest  text NOT NULL CHECK (source_digest ~ '^[0-9a-f]{64}$'),
     token_ids      integer[] NOT NULL,
     tokens_digest  bytea NOT NULL CHECK (length(tokens_digest) = 32),
+    -- The branch's head when it was last found to be the plan; later revisions may have changed it.
+    seen_revision  integer NOT NULL,
     state          text NOT NULL DEFAULT 'current' CHECK (state IN ('current', 'stale')),
     promoted       boolean NOT NULL DEFAULT false,
     pinned         boolean NOT NULL DEFAULT false,

@@ -322,6 +322,7 @@ def test_every_table_is_either_emptied_or_holds_no_content(owner_url: str) -> No
     """A new table must be thought about: here, or in `erasure.WIPES`."""
     without_content = {
         "alembic_version", "api_keys", "audit", "audit_heads", "branches", "cubes", "cursors", "erasure_marks",
+        "kv_budgets", "kv_deks", "kv_models", "kv_outcomes",
         "lifecycle_edges", "receipts", "revision_tags", "revisions", "tenants", "transitions",
     }  # fmt: skip
     by_the_revision = {"postings", "terms", "speakers"}
