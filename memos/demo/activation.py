@@ -6,9 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +36,9 @@ def remember_and_restore(console: Console, service: Service, story: Json, *, nam
     with Client(service, name) as writer, KVClient(service.url, service.key, timeout_s=ASK_WITHIN_S) as client:
         try:
             _fill(writer, story)
-            with console.status("The worker loads a small language model, computes the cache, and checks its codec ..."):
+            with console.status(
+                "The worker loads a small language model, computes the cache, and checks its codec ..."
+            ):
                 built = _built(client, name)
         except MemosError as refused:
             console.print(f"[yellow]Skipped:[/] this service keeps no caches for {SMOLLM2}: {refused.detail}")

@@ -109,7 +109,9 @@ def correct(console: Console, client: Client, fact: Json) -> None:
 
 def activate(console: Console, service: Service, story: Json) -> None:
     """Memory as a stored KV cache."""
-    _title(console, "4. Activate", "What an engine would compute from this memory each time is computed once, and kept.")
+    _title(
+        console, "4. Activate", "What an engine would compute from this memory each time is computed once, and kept."
+    )
     remember_and_restore(console, service, story, name=f"demo-kv-{secrets.token_hex(3)}")
 
 

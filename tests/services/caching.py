@@ -19,7 +19,20 @@ from memos.wiring import App
 from tests.services.running import fact, make_cube, run, write
 
 _numbers = itertools.count(1)
-PLACES = ("Lisbon", "Porto", "Faro", "Braga", "Evora", "Sintra", "Coimbra", "Aveiro", "Lagos", "Tavira", "Beja", "Guarda")
+PLACES = (
+    "Lisbon",
+    "Porto",
+    "Faro",
+    "Braga",
+    "Evora",
+    "Sintra",
+    "Coimbra",
+    "Aveiro",
+    "Lagos",
+    "Tavira",
+    "Beja",
+    "Guarda",
+)
 
 
 def sentence(number: int) -> str:
