@@ -34,9 +34,11 @@ FAILURES = {
     409: ("Conflict", "The present state, or the Idempotency-Key's first use, stands against it."),
     412: ("Stale", "If-Match names a state that has passed."),
     413: ("TooLarge", "The body, or something in it, is larger than allowed."),
+    416: ("RangeNotSatisfiable", "The range lies outside of what there is."),
     422: ("Invalid", "The request makes no sense; `errors` says where."),
     429: ("TooBusy", "Come back after `Retry-After` seconds."),
     503: ("Unavailable", "A server this one depends on does not answer; come back after `Retry-After` seconds."),
+    507: ("StorageFull", "No room is left for caches; memories are unaffected."),
 }
 ALWAYS = (401, 403, 422, 503)
 _ERROR_HEADERS = {

@@ -47,14 +47,14 @@ CodecQuery = Annotated[Codec | None, Query(description="By default the best like
 RangeHeader = Annotated[str | None, Header(alias="Range", include_in_schema=False)]
 IfRange = Annotated[str | None, Header(alias="If-Range", include_in_schema=False)]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", include_in_schema=False)]
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}, "example": "MKV1..."}
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
+        "content": {OCTETS: _BINARY},
         "description": "The opened container.",
     },
     206: {"description": "The range asked for."},
     304: {"description": "The caller has it."},
-    416: {"description": "The range lies outside."},
 }
 
 
@@ -134,7 +134,7 @@ def _chunk_headers(serving: kv_serve.Serving) -> dict[str, str]:
     scope=Scope.READ,
     summary="Download a chunk",
     answer=None,
-    fails=(404,),
+    fails=(404, 416),
     response=Response,
     responses=_BYTES,
 )
@@ -184,11 +184,11 @@ def head_chunk(call: Caller, key: KeyPath, group: GroupQuery = Group.FULL, codec
     summary="Hand in a chunk",
     answer=UploadedOut,
     status=202,
-    fails=(404, 413),
+    fails=(404, 413, 507),
     repeatable=False,
     answer_description="Stored and put aside until it has been recomputed.",
     responses={200: {"model": UploadedOut, "description": "It was there already, and is verified."}},
-    extra={"requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}},
+    extra={"requestBody": {"required": True, "content": {OCTETS: _BINARY}}},
 )
 def put_chunk(
     call: Caller,
@@ -199,7 +199,7 @@ def put_chunk(
     group: GroupQuery = Group.FULL,
 ) -> Response:
     """What an engine computed anyway: the open container. Its form is checked now; its content by recomputation, before
-    anybody gets it. The key must be one of the plan's."""
+    anybody gets it. The key must be one of the plan's. It says what is stored, so a repeat needs no Idempotency-Key."""
     with call.writing() as tx:
         slot = kv_verify.slot(tx, call.app.kv, call.who, plan_id, bytes.fromhex(key), group, codec)
     if not body:
@@ -216,9 +216,7 @@ def put_chunk(
     answer=None,
     fails=(404,),
     response=Response,
-    responses={
-        200: {"content": {BUNDLE: {"schema": {"type": "string", "format": "binary"}}}, "description": "One stream."}
-    },
+    responses={200: {"content": {BUNDLE: _BINARY}, "description": "One stream."}},
 )
 def kv_bundle(call: Caller, body: BundleIn) -> Response:
     """A whole prefix in one stream of frames: header, body, header, body. All of it, or 404 before the first byte."""
