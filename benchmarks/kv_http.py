@@ -23,11 +23,11 @@ from statistics import median
 import numpy as np
 
 from benchmarks.floor import connect, database_url
-from benchmarks.kv_service import MODEL, Promoted, promoted
+from benchmarks.kv_service import Promoted, promoted
 from benchmarks.kv_ttft import GOALS, QUESTION_TOKENS, Seconds, timed
 from benchmarks.metrics import percentile
 from benchmarks.report import Report, progress
-from memos.encoders.transformers_engine import TransformersEngine
+from memos.encoders.kv_engines import SMOLLM2, AnyEngine
 from memos.kv import Lookup, restore
 
 CODECS = ("bf16", "int8", "int4")
@@ -42,10 +42,16 @@ LOOKUP_GOAL_MS = 5.0
 READ_BYTES = 4 * 2**20
 
 
-def run(report: Report, engine: TransformersEngine, text: str, arguments: argparse.Namespace) -> None:
+def run(report: Report, engine: AnyEngine, text: str, arguments: argparse.Namespace, *, model: str = SMOLLM2) -> None:
     longest = max(arguments.lengths)
     with promoted(
-        report, text, n_tokens=longest, codecs=CODECS, models=arguments.models, blobs=arguments.blobs
+        report,
+        text,
+        n_tokens=longest,
+        codecs=CODECS,
+        models=arguments.models,
+        blobs=arguments.blobs,
+        model=model,
     ) as tier:
         for n_tokens in arguments.lengths:
             _ttft(report, engine, tier, n_tokens, arguments.rounds)
@@ -54,7 +60,7 @@ def run(report: Report, engine: TransformersEngine, text: str, arguments: argpar
         _lookup(report, tier, longest)
 
 
-def _ttft(report: Report, engine: TransformersEngine, tier: Promoted, n_tokens: int, rounds: int) -> None:
+def _ttft(report: Report, engine: AnyEngine, tier: Promoted, n_tokens: int, rounds: int) -> None:
     prefix = tier.token_ids[:n_tokens]
     question = tier.token_ids[n_tokens : n_tokens + QUESTION_TOKENS]
     # A prefill of 4,096 tokens takes 15 s and varies little; a restore takes half a second.
@@ -71,7 +77,7 @@ def _ttft(report: Report, engine: TransformersEngine, tier: Promoted, n_tokens: 
 
 def _restoring(
     report: Report,
-    engine: TransformersEngine,
+    engine: AnyEngine,
     tier: Promoted,
     n_tokens: int,
     question: Sequence[int],
@@ -107,17 +113,17 @@ def _restoring(
 
 
 def _found(tier: Promoted, n_tokens: int, codec: str) -> Lookup:
-    return tier.client.lookup(tier.cube, MODEL, token_ids=tier.token_ids[:n_tokens], codecs=[codec])
+    return tier.client.lookup(tier.cube, tier.model, token_ids=tier.token_ids[:n_tokens], codecs=[codec])
 
 
-def _lossless(report: Report, engine: TransformersEngine, tier: Promoted) -> None:
+def _lossless(report: Report, engine: AnyEngine, tier: Promoted) -> None:
     """Raw chunks of a shorter plan of the same cube: every logit of a continuation, compared."""
-    job = tier.client.promote(tier.cube, MODEL, codecs=[LOSSLESS], budget_tokens=LOSSLESS_TOKENS + QUESTION_TOKENS)
+    job = tier.client.promote(tier.cube, tier.model, codecs=[LOSSLESS], budget_tokens=LOSSLESS_TOKENS + QUESTION_TOKENS)
     tier.client.finished(job)
-    plan = tier.client.plan(tier.cube, MODEL, budget_tokens=LOSSLESS_TOKENS + QUESTION_TOKENS)
+    plan = tier.client.plan(tier.cube, tier.model, budget_tokens=LOSSLESS_TOKENS + QUESTION_TOKENS)
     assert plan.token_ids is not None
     question = tier.token_ids[-QUESTION_TOKENS:]
-    found = tier.client.lookup(tier.cube, MODEL, token_ids=plan.token_ids, codecs=[LOSSLESS])
+    found = tier.client.lookup(tier.cube, tier.model, token_ids=plan.token_ids, codecs=[LOSSLESS])
     handle = restore(tier.client, engine, found.chunks, found.matched_tokens)
     prefilled = engine.restore(engine.build(plan.token_ids[: found.matched_tokens]))
     moved = float(np.abs(engine.logits(handle, question) - engine.logits(prefilled, question)).max())
@@ -125,7 +131,7 @@ def _lossless(report: Report, engine: TransformersEngine, tier: Promoted) -> Non
     report.goal(f"{LOSSLESS} over HTTP @ {found.matched_tokens}: max dlogit against prefill", moved, "<=", 0.0)
 
 
-def _serving(report: Report, engine: TransformersEngine, tier: Promoted, n_tokens: int) -> None:
+def _serving(report: Report, engine: AnyEngine, tier: Promoted, n_tokens: int) -> None:
     rows = []
     best = 0.0
     for codec in CODECS:
@@ -174,8 +180,8 @@ def _lookup(report: Report, tier: Promoted, n_tokens: int) -> None:
         for table in ("kv_chunks", "kv_objects"):
             database.execute(f"ANALYZE {table}")
     asking: dict[str, Callable[[], Lookup]] = {
-        "by plan": lambda: tier.client.lookup(tier.cube, MODEL, plan_id=tier.plan.plan_id),
-        "by tokens": lambda: tier.client.lookup(tier.cube, MODEL, token_ids=tier.token_ids[:n_tokens]),
+        "by plan": lambda: tier.client.lookup(tier.cube, tier.model, plan_id=tier.plan.plan_id),
+        "by tokens": lambda: tier.client.lookup(tier.cube, tier.model, token_ids=tier.token_ids[:n_tokens]),
     }
     rows = []
     for name, ask in asking.items():
@@ -193,8 +199,8 @@ def _lookup(report: Report, tier: Promoted, n_tokens: int) -> None:
 
 _MORE_CHUNKS = """
 INSERT INTO kv_chunks (tenant_id, key, cube_id, model_key, parent_key, start, n_tokens)
-SELECT c.tenant_id, sha256(CAST('k' || i AS bytea)), c.id, m.model_key, sha256(CAST('p' || i AS bytea)), 256 * (i % 16),
-       CASE WHEN i % 16 = 0 THEN 100 ELSE 256 END
+SELECT c.tenant_id, sha256(CAST('k' || i AS bytea)), c.id, m.model_key, sha256(CAST('p' || i AS bytea)), 256 * mod(i, 16),
+       CASE WHEN mod(i, 16) = 0 THEN 100 ELSE 256 END
 FROM cubes c JOIN kv_models m ON m.tenant_id = c.tenant_id, generate_series(1, %(rows)s) AS i
 WHERE c.id = CAST(%(cube)s AS uuid)
 """

@@ -13,9 +13,9 @@ from benchmarks.client import MemosClient
 from benchmarks.options import cube_name
 from benchmarks.report import Report, progress
 from benchmarks.server import Service, open_service
+from memos.encoders.kv_engines import SMOLLM2
 from memos.kv import ActivationPlan, KVClient
 
-MODEL = "smollm2"
 FACT_CHARS = 900
 ROOM_TOKENS = 600
 """A plan is this much longer than the longest prefix asked for: the question comes from its tail."""
@@ -28,6 +28,7 @@ class Promoted:
     service: Service
     client: KVClient
     cube: str
+    model: str
     plan: ActivationPlan
 
     @property
@@ -38,10 +39,10 @@ class Promoted:
 
 @contextmanager
 def promoted(
-    report: Report, text: str, *, n_tokens: int, codecs: Sequence[str], models: Path, blobs: str
+    report: Report, text: str, *, n_tokens: int, codecs: Sequence[str], models: Path, blobs: str, model: str = SMOLLM2
 ) -> Iterator[Promoted]:
     """Facts cut from `text` until the plan has `n_tokens` and some, each codec built by the service's own worker."""
-    environment = {"MEMOS_KV_MODEL": MODEL, "MEMOS_MODEL_DIR": str(models.resolve()), "MEMOS_KV_BLOBS": blobs}
+    environment = {"MEMOS_KV_MODEL": model, "MEMOS_MODEL_DIR": str(models.resolve()), "MEMOS_KV_BLOBS": blobs}
     with (
         open_service(environment=environment) as service,
         MemosClient(service.url, service.key) as writer,
@@ -58,11 +59,11 @@ def promoted(
         with progress("the service builds and checks caches", len(codecs)) as step:
             for codec in codecs:
                 began = time.perf_counter()
-                job = client.promote(cube, MODEL, codecs=[codec], budget_tokens=budget)
+                job = client.promote(cube, model, codecs=[codec], budget_tokens=budget)
                 result = client.finished(job)
                 report.figures[f"build.{codec}"] = {**result, "wall_s": time.perf_counter() - began}
                 step()
-        yield Promoted(service, client, cube, client.plan(cube, MODEL, budget_tokens=budget))
+        yield Promoted(service, client, cube, model, client.plan(cube, model, budget_tokens=budget))
 
 
 def _settled(client: KVClient, *, within_s: float = 120.0) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.table import Table
@@ -36,16 +38,18 @@ def remember_and_restore(console: Console, service: Service, story: Json, *, nam
     with Client(service, name) as writer, KVClient(service.url, service.key, timeout_s=ASK_WITHIN_S) as client:
         try:
             _fill(writer, story)
-            with console.status(
-                "The worker loads a small language model, computes the cache, and checks its codec ..."
-            ):
-                built = _built(client, name)
+            job = client.promote(name, SMOLLM2, codecs=[CODEC], budget_tokens=BUDGET_TOKENS)
+            with _fresh_engine(service, name, story["activation"]["prompt"]) as process:
+                with console.status(
+                    "The worker loads a small language model, computes the cache, checks its codec ..."
+                ):
+                    built = client.finished(job, within_s=ASK_WITHIN_S)
+                _show_built(console, built)
+                with console.status("A fresh process asks ..."):
+                    said = _asked(process)
         except MemosError as refused:
-            console.print(f"[yellow]Skipped:[/] this service keeps no caches for {SMOLLM2}: {refused.detail}")
+            console.print(f"[yellow]Skipped:[/] {refused.detail}")
             return
-        _show_built(console, built)
-        with console.status("A fresh process loads the model and asks ..."):
-            said = _asked(service, name, story["activation"]["prompt"])
         _show_answers(console, story["activation"]["prompt"], said)
         _edit(console, writer, client, story["activation"])
 
@@ -54,11 +58,6 @@ def _fill(writer: Client, story: Json) -> None:
     writer.create("What two friends said, as one prefix")
     turns = [turn for session in story["sessions"] for turn in session["turns"]]
     writer.remember_facts([f"{turn['name']} said: {turn['content']}" for turn in turns])
-
-
-def _built(client: KVClient, cube: str) -> Json:
-    job = client.promote(cube, SMOLLM2, codecs=[CODEC], budget_tokens=BUDGET_TOKENS)
-    return client.finished(job, within_s=ASK_WITHIN_S)
 
 
 def _show_built(console: Console, built: Json) -> None:
@@ -70,20 +69,34 @@ def _show_built(console: Console, built: Json) -> None:
     )
 
 
-def _asked(service: Service, cube: str, prompt: str) -> Json:
-    """What an engine in another process answers. Raises Unavailable when it does not."""
+@contextmanager
+def _fresh_engine(service: Service, cube: str, prompt: str) -> Iterator[subprocess.Popen[str]]:
+    """An engine in another process, loading its model while the worker builds; it asks when told to."""
     arguments = [service.url, cube, str(model_dir()), str(BUDGET_TOKENS), prompt]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "memos.demo.fresh_engine", *arguments],
         env={**os.environ, "MEMOS_KEY": service.key, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=ASK_WITHIN_S,
-        check=False,
     )
-    if done.returncode:
-        raise Unavailable(f"the fresh process failed: {done.stderr[-1_000:]}")
-    said: Json = json.loads(done.stdout.splitlines()[-1])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _asked(process: subprocess.Popen[str]) -> Json:
+    """What it answered. Raises Unavailable when it did not."""
+    try:
+        out, complaints = process.communicate("go\n", timeout=ASK_WITHIN_S)
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"the fresh process did not answer within {ASK_WITHIN_S:.0f} s") from error
+    if process.returncode:
+        raise Unavailable(f"the fresh process failed: {complaints[-1_000:]}")
+    said: Json = json.loads(out.splitlines()[-1])
     return said
 
 
@@ -116,10 +129,11 @@ def _edit(console: Console, writer: Client, client: KVClient, edit: Json) -> Non
     valid = client.lookup(writer.name, SMOLLM2, plan_id=after.plan_id).matched_tokens
     console.print(f"A memory in the middle is edited: {edit['reason']}. The cache, chunk by chunk:")
     console.print(f"  {_chunks(before, valid)}")
-    built = _built(client, writer.name)
+    client.finished(client.promote(writer.name, SMOLLM2, codecs=[CODEC], budget_tokens=BUDGET_TOKENS))
+    again = client.lookup(writer.name, SMOLLM2, plan_id=after.plan_id)
     console.print(
-        f"[green]✓[/] {valid} tokens before it stay valid; {built['built_tokens']} after it were computed again "
-        f"({built['reused_tokens']} reused)."
+        f"[green]✓[/] {valid} tokens before it stay valid; only the {again.total_tokens - valid} behind them were "
+        f"computed again: {again.matched_tokens} of {again.total_tokens} are stored now."
     )
 
 

@@ -2,7 +2,7 @@
 
     python -m memos.demo.fresh_engine URL CUBE MODEL_DIR BUDGET_TOKENS PROMPT        (the key in MEMOS_KEY)
 
-Prints one JSON object.
+It gets ready while the cache is still being built, waits for a line on standard input, and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ def main(argv: Sequence[str]) -> int:
     engine = build_engine(SMOLLM2, cache_dir=Path(models))
     engine.generate(engine.restore(None), engine.tokenize("Ready").ids, 1)  # the first call of torch is slow
     loaded_s = time.perf_counter() - began
-    with KVClient(url, os.environ["MEMOS_KEY"]) as client:
+    # The first plan has the service load the model as well, which a busy machine takes its time for.
+    with KVClient(url, os.environ["MEMOS_KEY"], timeout_s=120) as client:
         plan = client.plan(cube, model_key(engine.identity), budget_tokens=int(budget))
+        sys.stdin.readline()
         answer = generate(client, engine, cube, prompt, max_new_tokens=NEW_TOKENS, plan=plan, obey_advice=False)
     prefix = plan.token_ids or engine.tokenize(plan.prefix_text).ids
     handle = engine.restore(None)
