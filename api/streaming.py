@@ -73,13 +73,22 @@ def steps(parts: Sequence[bytes], start: int, end: int) -> Iterator[memoryview]:
             yield view[offset : offset + STEP_BYTES]
 
 
-def sent(
-    parts: Iterator[memoryview | bytes], size: int, headers: Mapping[str, str], status: int, media: str
-) -> Response:
-    """A stream of known length. The parts are made in a thread while the ones before are on their way."""
+def held(parts: Iterator[memoryview], size: int, headers: Mapping[str, str], status: int, media: str) -> Response:
+    """A body of known length that is in memory already."""
 
     async def flowing() -> AsyncIterator[bytes]:
-        async for part in iterate_in_threadpool(parts):
+        for part in parts:
             yield part  # type: ignore[misc]  # whatever has a buffer is written as it is
 
-    return StreamingResponse(flowing(), status, {**headers, "Content-Length": str(size)}, media)
+    return _known_length(flowing(), size, headers, status, media)
+
+
+def made(parts: Iterator[bytes], size: int, headers: Mapping[str, str], status: int, media: str) -> Response:
+    """A body of known length whose parts are made one after the other, in a thread."""
+    return _known_length(iterate_in_threadpool(parts), size, headers, status, media)
+
+
+def _known_length(
+    parts: AsyncIterator[bytes], size: int, headers: Mapping[str, str], status: int, media: str
+) -> Response:
+    return StreamingResponse(parts, status, {**headers, "Content-Length": str(size)}, media)

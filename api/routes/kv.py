@@ -30,7 +30,7 @@ from api.schemas.kv import (
     StoredPlanOut,
     UploadedOut,
 )
-from api.streaming import OCTETS, asked_range, immutable_headers, sent, steps, unchanged
+from api.streaming import OCTETS, asked_range, held, immutable_headers, made, steps, unchanged
 from memos.errors import Invalid
 from memos.rules.access import Scope
 from memos.rules.activation_policy import BUDGET_TOKENS_MAX, CODEC_NAMES
@@ -75,6 +75,7 @@ def activation_plan(
 ) -> Response:
     """What to put in front of a prompt: the same bytes for the same memories, what changed last standing last, so that
     any engine's or provider's prefix cache hits. With the model this service runs, token ids and what is stored as KV."""
+    kv_plan.warm(call.app.kv, model)
     with call.writing() as tx:
         made = kv_plan.current(
             tx, call.app.kv, call.who, cube, branch=branch, model=model, budget_tokens=budget_tokens, now=call.now
@@ -158,7 +159,7 @@ def get_chunk(
     start, end = part or (0, size)
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return sent(steps(body, start, end), end - start, headers, 200 if part is None else 206, OCTETS)
+    return held(steps(body, start, end), end - start, headers, 200 if part is None else 206, OCTETS)
 
 
 @routes.add(
@@ -224,7 +225,7 @@ def kv_bundle(call: Caller, body: BundleIn) -> Response:
     with call.reading() as tx:
         servings = kv_serve.find_all(tx, call.app.kv, call.who, wanted)
     stream = kv_serve.bundle(call.app.kv, call.app.database, call.who.tenant_id, servings)
-    return sent(stream, kv_serve.bundle_bytes(servings), {"Cache-Control": "no-store"}, 200, BUNDLE)
+    return made(stream, kv_serve.bundle_bytes(servings), {"Cache-Control": "no-store"}, 200, BUNDLE)
 
 
 @routes.add(

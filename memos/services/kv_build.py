@@ -46,6 +46,7 @@ def build(attempt: Attempt) -> Outcome:
     """Payload `{branch, plan_id?, pin?, codecs?, budget_tokens?}`."""
     tier = attempt.parts.kv
     payload = attempt.job.payload
+    kv_plan.warm(tier, None)
     with attempt.saving() as tx:
         plan, wished = _plan(tx, tier, attempt, payload)
         cipher = tier.cipher(tx, plan.cube_id, make=True)

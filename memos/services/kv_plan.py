@@ -49,6 +49,12 @@ def reach(tx: Transaction, who: Principal, cube: str, branch: str = cubes.MAIN) 
     return view
 
 
+def warm(tier: ActivationTier, model: str | None) -> None:
+    """Load the model a plan will need: it takes seconds, and no transaction should wait for it."""
+    if tier.serves(model):
+        _ = tier.engine
+
+
 def make(
     tx: Transaction,
     tier: ActivationTier,

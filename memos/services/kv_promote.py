@@ -28,7 +28,7 @@ HOURLY: Final = (PROMOTE, "kv.gc", "kv.verify")
 def plan(database: Database, tenant_id: UUID, now: datetime) -> int:  # noqa: ARG001 - the port gives the time
     """Promise what has to happen in a tenant that keeps caches; how many jobs. Costs one statement in the others."""
     with database.transaction(tenant_id) as tx:
-        if not kv_plans.of_cubes(tx):
+        if not kv_plans.any_current(tx):
             return 0
         for kind in HOURLY:
             jobs.promise(tx, kind, dedup_key=kind)

@@ -192,14 +192,18 @@ class _FileReader:
         self.n_bytes = os.fstat(file.fileno()).st_size
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
-        return b"".join(self.steps(start, end))
+        # As one piece, which joining hands on as it is: a second copy of every blob would show.
+        return b"".join(self._pieces(start, end, self.n_bytes))
 
     def steps(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        return self._pieces(start, end, READ_BYTES)
+
+    def _pieces(self, start: int, end: int | None, most: int) -> Iterator[bytes]:
         stop = self.n_bytes if end is None else min(end, self.n_bytes)
         at = max(0, start)
         while at < stop:
             # Positioned reads, so that two ranges of one open blob can be read in turn.
-            piece = os.pread(self._file.fileno(), min(READ_BYTES, stop - at), at)
+            piece = os.pread(self._file.fileno(), min(most, stop - at), at)
             if not piece:
                 raise Unavailable("a blob became shorter while it was read")
             at += len(piece)

@@ -75,12 +75,14 @@ CROSS JOIN LATERAL (SELECT min(o.version) FILTER (WHERE o.content_id = v.content
     FROM memory_versions o WHERE o.tenant_id = :tenant AND o.cube_id = v.cube_id AND o.memory_id = v.memory_id
         AND o.version <= v.version) t
 WHERE {shown} AND v.state IN ('generated', 'activated', 'frozen') AND (v.expires_at IS NULL OR v.expires_at > :now)
+    AND v.sensitivity IN ('public', 'normal')
 ORDER BY v.memory_id
 """
 
 
 def sources(tx: Transaction, view: View, now: datetime) -> list[Source]:
-    """Every live memory of a view."""
+    """Every live memory of a view that is for everybody who may read the cube: a plan and its caches are shared, and what
+    was computed from a secret cannot be told apart from the rest."""
     source, bound = visible(view)
     rows = tx.rows(_SOURCES.format(visible=source, shown=SHOWN), now=now, **bound)
     return [Source(**row) for row in rows]
@@ -213,6 +215,10 @@ def of_cubes(tx: Transaction, cube_id: UUID | None = None) -> list[StoredPlan]:
         cube=cube_id,
     )
     return [StoredPlan(**row) for row in rows]
+
+
+def any_current(tx: Transaction) -> bool:
+    return tx.row("SELECT 1 AS found FROM kv_plans WHERE tenant_id = :tenant AND state = 'current' LIMIT 1") is not None
 
 
 def behind(tx: Transaction) -> list[tuple[UUID, str]]:

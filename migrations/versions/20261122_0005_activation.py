@@ -96,7 +96,9 @@ CREATE TABLE kv_chunks (
     FOREIGN KEY (tenant_id, cube_id) REFERENCES cubes (tenant_id, id),
     FOREIGN KEY (tenant_id, model_key) REFERENCES kv_models (tenant_id, model_key)
 ) WITH (fillfactor = 80);
-CREATE INDEX kv_chunks_parent ON kv_chunks (tenant_id, parent_key) INCLUDE (key, n_tokens);
+CREATE INDEX kv_chunks_parent ON kv_chunks (tenant_id, parent_key) INCLUDE (key);
+-- Lookup asks for short chunks behind each of a prefix's keys; behind the root stands the first chunk of every plan.
+CREATE INDEX kv_chunks_tails ON kv_chunks (tenant_id, parent_key) WHERE n_tokens < 256;
 CREATE INDEX kv_chunks_cube ON kv_chunks (tenant_id, cube_id);
 
 CREATE TABLE kv_chunk_memories (

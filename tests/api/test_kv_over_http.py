@@ -296,7 +296,7 @@ def test_a_cube_that_is_deleted_takes_its_key_along(
     assert list(blobs.listing(cube_id))
     assert client.delete(f"/v1/cubes/{cached['cube']}").status_code == 204
     assert client.get(cached["first"]["url"]).status_code == 404
-    [sweep] = [job for job in client.get("/v1/jobs?state=queued&kind=kv.gc").json()["items"]]
+    [sweep] = client.get("/v1/jobs?state=queued&kind=kv.gc").json()["items"]
     assert work.run_job(app, owner.tenant_id, UUID(sweep["id"])) == "succeeded"
     assert list(blobs.listing(cube_id)) == []
 

@@ -66,9 +66,9 @@ def promoted(app: App, who: Principal, cube: str, **wishes: Any) -> dict[str, An
     return job.result
 
 
-def found(app: App, who: Principal, cube: str, **asked: Any) -> Found:
+def found(app: App, who: Principal, cube: str, model: str = "fake", **asked: Any) -> Found:
     with app.database.transaction(who.tenant_id, read_only=True) as tx:
-        return kv_lookup.lookup(tx, app.kv, who, cube=cube, model="fake", **asked)
+        return kv_lookup.lookup(tx, app.kv, who, cube=cube, model=model, **asked)
 
 
 def served(app: App, who: Principal, match: Found) -> list[StoredChunk]:

@@ -64,6 +64,15 @@ def test_a_header_change_moves_nothing(app: App, owner: Principal) -> None:
     assert plan_of(app, owner, cube).plan == before
 
 
+def test_what_is_not_for_everybody_stays_out(app: App, owner: Principal) -> None:
+    """A plan is shared by all who may read the cube, so it holds nothing that some of them may not."""
+    cube, _ = filled_cube(app, owner, 2)
+    write(app, owner, cube, [fact("The PIN is on the fridge.", sensitivity="secret"), fact("Open to all.")], utc_now())
+    text = plan_of(app, owner, cube).plan.text
+    assert "PIN" not in text
+    assert "Open to all" in text
+
+
 def test_a_plan_keeps_to_its_budget(app: App, owner: Principal) -> None:
     cube, _ = filled_cube(app, owner, 12)
     made = plan_of(app, owner, cube, budget_tokens=500)
