@@ -1,10 +1,13 @@
 """Why caches of separately computed texts are never glued together: copying a number out of either of two.
 
-Two segments of about 120 tokens each tell of an ordinary day; one holds a person's phone number, the other another
-person's locker code, and the model completes "Anna's phone number is". The facts are of two kinds because this small
-model, reading everything, now and then mistakes one person's phone number for another's (2 times in 48): that is its own
-limit, says nothing about caches, and a test has to be one that the model passes when it reads both.
-Segment B's cache is computed in four ways:
+Two segments of about 120 tokens each tell of an ordinary day, and each holds one person's number, which the model has to
+copy after "Anna Keller's phone number is". There are two tasks:
+
+    two kinds     one segment holds a phone number, the other a locker code: the model reading both solves it every time
+    one kind      both hold phone numbers, so the model must tell two people apart. Reading both, this small model
+                  mistakes one for the other about once in 48; that is its own limit and says nothing about caches
+
+In each, segment B's cache is computed in four ways:
 
     joint         after segment A, as the service does
     glued         alone and put behind A's: B never saw A, repeats A's positions, and brings a second first token
@@ -30,8 +33,21 @@ from memos.encoders.transformers_engine import TransformersEngine
 from memos.rules.kv_layout import Group
 
 TRIALS = 24
-KINDS = ("phone number", "locker code")
-PEOPLE = ("Anna", "Boris", "Clara", "Henry", "Irene", "Louis", "Maria", "Oscar", "Paula", "Sarah", "Thomas", "Wendy")
+TASKS = {"two kinds": ("phone number", "locker code"), "one kind": ("phone number", "phone number")}
+PEOPLE = (
+    "Anna Keller",
+    "Boris Lindqvist",
+    "Clara Okafor",
+    "Henry Brandt",
+    "Irene Moreau",
+    "Louis Tanaka",
+    "Maria Petrov",
+    "Oscar Silva",
+    "Paula Novak",
+    "Sarah Hansen",
+    "Thomas Ferrari",
+    "Wendy Doyle",
+)
 DAY = [
     "The morning was cold and the streets were still empty.",
     "Somebody had left a window open, and the rain had come in.",
@@ -67,34 +83,40 @@ Compose = Callable[[TransformersEngine, Pair], KVState]
 
 
 def run(report: Report, engine: TransformersEngine) -> None:
-    rng = random.Random(0)
-    trials = []
-    for _ in range(TRIALS):
-        one, other = rng.sample(PEOPLE, 2)
-        trials.append((_segment(rng, one, KINDS[0]), _segment(rng, other, KINDS[1])))
     ways: dict[str, Compose] = {
         "joint": _joint,
         "glued": lambda e, pair: _glued(e, pair, keep_mark=True, rotate=False),
         "no mark": lambda e, pair: _glued(e, pair, keep_mark=False, rotate=False),
         "re-rotated": lambda e, pair: _glued(e, pair, keep_mark=False, rotate=True),
     }
-    right = {name: {"A": 0, "B": 0} for name in ways}
-    with progress("composing caches", TRIALS) as step:
-        for a, b in trials:
-            pair = _pair(engine, a, b)
-            for name, compose in ways.items():
-                state = compose(engine, pair)
-                right[name]["A"] += _copied(engine, state, a)
-                right[name]["B"] += _copied(engine, state, b)
-            step()
     rows = []
-    for name, counts in right.items():
-        share = {segment: count / TRIALS for segment, count in counts.items()}
-        report.figures[f"composition.{name}"] = share
-        rows.append([name, f"{share['A']:.2f}", f"{share['B']:.2f}"])
+    with progress("composing caches", len(TASKS) * TRIALS) as step:
+        for task, kinds in TASKS.items():
+            right = {name: {"A": 0, "B": 0} for name in ways}
+            for a, b in _trials(kinds):
+                pair = _pair(engine, a, b)
+                for name, compose in ways.items():
+                    state = compose(engine, pair)
+                    right[name]["A"] += _copied(engine, state, a)
+                    right[name]["B"] += _copied(engine, state, b)
+                step()
+            for name, counts in right.items():
+                share = {segment: count / TRIALS for segment, count in counts.items()}
+                report.figures[f"composition.{task}.{name}"] = share
+                rows.append([f"{task}: {name}", f"{share['A']:.2f}", f"{share['B']:.2f}"])
     report.table(f"Numbers copied exactly, {TRIALS} pairs of segments", ("way", "from A", "from B"), rows)
     for segment in ("A", "B"):
-        report.goal(f"joint: numbers copied from {segment}", report.figures["composition.joint"][segment], ">=", 1.0)
+        joint = report.figures["composition.two kinds.joint"][segment]
+        report.goal(f"joint, two kinds: numbers copied from {segment}", joint, ">=", 1.0)
+
+
+def _trials(kinds: tuple[str, str]) -> list[tuple[Segment, Segment]]:
+    rng = random.Random(0)
+    trials = []
+    for _ in range(TRIALS):
+        one, other = rng.sample(PEOPLE, 2)
+        trials.append((_segment(rng, one, kinds[0]), _segment(rng, other, kinds[1])))
+    return trials
 
 
 def _segment(rng: random.Random, person: str, kind: str) -> Segment:
@@ -105,9 +127,10 @@ def _segment(rng: random.Random, person: str, kind: str) -> Segment:
 
 
 def _copied(engine: TransformersEngine, state: KVState, segment: Segment) -> bool:
-    question = engine.tokenize(f"{segment.asked} is").ids
-    answer = engine.detokenize(engine.generate(engine.restore(state), question, 6))
-    return answer.strip().startswith(segment.code)
+    """Whether greedy decoding would copy the number: each of its tokens is the likeliest after those before it."""
+    question, number = engine.tokenize(f"{segment.asked} is").ids, engine.tokenize(f" {segment.code}").ids
+    logits = engine.logits(engine.restore(state), [*question, *number[:-1]])[len(question) - 1 :]
+    return tuple(logits.argmax(axis=1).tolist()) == number
 
 
 def _pair(engine: TransformersEngine, a: Segment, b: Segment) -> Pair:
