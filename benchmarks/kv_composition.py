@@ -1,8 +1,13 @@
 """Why caches of separately computed texts are never glued together: copying a number out of either of two.
 
-Two segments of about 120 tokens each tell of an ordinary day and one person's number; the model completes "Anna's phone
-number is" for each. The task is one that this small model solves when it reads both (so that failing means something).
-Segment B's cache is computed in four ways:
+Two segments of about 120 tokens each tell of an ordinary day, and each holds one person's number, which the model has to
+copy after "Anna Keller's phone number is". There are two tasks:
+
+    two kinds     one segment holds a phone number, the other a locker code: the model reading both solves it every time
+    one kind      both hold phone numbers, so the model must tell two people apart. Reading both, this small model
+                  mistakes one for the other about once in 48; that is its own limit and says nothing about caches
+
+In each, segment B's cache is computed in four ways:
 
     joint         after segment A, as the service does
     glued         alone and put behind A's: B never saw A, repeats A's positions, and brings a second first token
@@ -16,7 +21,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +33,21 @@ from memos.encoders.transformers_engine import TransformersEngine
 from memos.rules.kv_layout import Group
 
 TRIALS = 24
-PEOPLE = ("Anna", "Boris", "Clara", "Henry", "Irene", "Louis", "Maria", "Oscar", "Paula", "Sarah", "Thomas", "Wendy")
+TASKS = {"two kinds": ("phone number", "locker code"), "one kind": ("phone number", "phone number")}
+PEOPLE = (
+    "Anna Keller",
+    "Boris Lindqvist",
+    "Clara Okafor",
+    "Henry Brandt",
+    "Irene Moreau",
+    "Louis Tanaka",
+    "Maria Petrov",
+    "Oscar Silva",
+    "Paula Novak",
+    "Sarah Hansen",
+    "Thomas Ferrari",
+    "Wendy Doyle",
+)
 DAY = [
     "The morning was cold and the streets were still empty.",
     "Somebody had left a window open, and the rain had come in.",
@@ -44,68 +63,93 @@ MARK = "<|im_start|>"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
+    """`asked` is what the question begins with: whose number of which kind."""
+
     text: str
     asked: str
     code: str
 
 
-Compose = Callable[[TransformersEngine, Sequence[int], Sequence[int]], KVState]
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two segments' texts as tokens, and the cache of each computed alone behind a mark of its own."""
+
+    b_ids: tuple[int, ...]
+    first: KVState
+    second: KVState
+
+
+Compose = Callable[[TransformersEngine, Pair], KVState]
 
 
 def run(report: Report, engine: TransformersEngine) -> None:
+    ways: dict[str, Compose] = {
+        "joint": _joint,
+        "glued": lambda e, pair: _glued(e, pair, keep_mark=True, rotate=False),
+        "no mark": lambda e, pair: _glued(e, pair, keep_mark=False, rotate=False),
+        "re-rotated": lambda e, pair: _glued(e, pair, keep_mark=False, rotate=True),
+    }
+    rows = []
+    with progress("composing caches", len(TASKS) * TRIALS) as step:
+        for task, kinds in TASKS.items():
+            right = {name: {"A": 0, "B": 0} for name in ways}
+            for a, b in _trials(kinds):
+                pair = _pair(engine, a, b)
+                for name, compose in ways.items():
+                    state = compose(engine, pair)
+                    right[name]["A"] += _copied(engine, state, a)
+                    right[name]["B"] += _copied(engine, state, b)
+                step()
+            for name, counts in right.items():
+                share = {segment: count / TRIALS for segment, count in counts.items()}
+                report.figures[f"composition.{task}.{name}"] = share
+                rows.append([f"{task}: {name}", f"{share['A']:.2f}", f"{share['B']:.2f}"])
+    report.table(f"Numbers copied exactly, {TRIALS} pairs of segments", ("way", "from A", "from B"), rows)
+    for segment in ("A", "B"):
+        joint = report.figures["composition.two kinds.joint"][segment]
+        report.goal(f"joint, two kinds: numbers copied from {segment}", joint, ">=", 1.0)
+
+
+def _trials(kinds: tuple[str, str]) -> list[tuple[Segment, Segment]]:
     rng = random.Random(0)
     trials = []
     for _ in range(TRIALS):
         one, other = rng.sample(PEOPLE, 2)
-        trials.append((_segment(rng, one), _segment(rng, other)))
-    ways: dict[str, Compose] = {
-        "joint": _joint,
-        "glued": lambda e, a, b: _glued(e, a, b, keep_mark=True, rotate=False),
-        "no mark": lambda e, a, b: _glued(e, a, b, keep_mark=False, rotate=False),
-        "re-rotated": lambda e, a, b: _glued(e, a, b, keep_mark=False, rotate=True),
-    }
-    rows = []
-    with progress("composing caches", len(ways) * TRIALS) as step:
-        for name, compose in ways.items():
-            right = {"A": 0, "B": 0}
-            for first, second in trials:
-                state = compose(engine, engine.tokenize(first.text).ids, engine.tokenize(second.text).ids)
-                right["A"] += _copied(engine, state, first)
-                right["B"] += _copied(engine, state, second)
-                step()
-            share = {segment: count / TRIALS for segment, count in right.items()}
-            report.figures[f"composition.{name}"] = share
-            rows.append([name, f"{share['A']:.2f}", f"{share['B']:.2f}"])
-    report.table(f"Numbers copied exactly, {TRIALS} pairs of segments", ("way", "from A", "from B"), rows)
-    for segment in ("A", "B"):
-        report.goal(f"joint: numbers copied from {segment}", report.figures["composition.joint"][segment], ">=", 1.0)
+        trials.append((_segment(rng, one, kinds[0]), _segment(rng, other, kinds[1])))
+    return trials
 
 
-def _segment(rng: random.Random, person: str) -> Segment:
+def _segment(rng: random.Random, person: str, kind: str) -> Segment:
     code = str(rng.randrange(1000, 10_000))
     sentences = rng.sample(DAY, len(DAY))
-    sentences.insert(rng.randrange(2, len(DAY) - 1), f"{person}'s phone number is {code}.")
-    return Segment(" ".join(sentences) + "\n", person, code)
+    sentences.insert(rng.randrange(2, len(DAY) - 1), f"{person}'s {kind} is {code}.")
+    return Segment(" ".join(sentences) + "\n", f"{person}'s {kind}", code)
 
 
 def _copied(engine: TransformersEngine, state: KVState, segment: Segment) -> bool:
-    question = engine.tokenize(f"{segment.asked}'s phone number is").ids
-    answer = engine.detokenize(engine.generate(engine.restore(state), question, 6))
-    return answer.strip().startswith(segment.code)
+    """Whether greedy decoding would copy the number: each of its tokens is the likeliest after those before it."""
+    question, number = engine.tokenize(f"{segment.asked} is").ids, engine.tokenize(f" {segment.code}").ids
+    logits = engine.logits(engine.restore(state), [*question, *number[:-1]])[len(question) - 1 :]
+    return tuple(logits.argmax(axis=1).tolist()) == number
 
 
-def _joint(engine: TransformersEngine, a: Sequence[int], b: Sequence[int]) -> KVState:
-    return engine.build([*_mark(engine), *a, *b])
+def _pair(engine: TransformersEngine, a: Segment, b: Segment) -> Pair:
+    mark = engine.tokenize(MARK, special=True).ids
+    a_ids, b_ids = engine.tokenize(a.text).ids, engine.tokenize(b.text).ids
+    return Pair(b_ids, engine.build([*mark, *a_ids]), engine.build([*mark, *b_ids]))
 
 
-def _glued(engine: TransformersEngine, a: Sequence[int], b: Sequence[int], *, keep_mark: bool, rotate: bool) -> KVState:
-    first, second = engine.build([*_mark(engine), *a]), engine.build([*_mark(engine), *b])
-    kv = second.groups[Group.FULL]
+def _joint(engine: TransformersEngine, pair: Pair) -> KVState:
+    return joined([pair.first, engine.build(pair.b_ids, pair.first)], engine.identity.spec)
+
+
+def _glued(engine: TransformersEngine, pair: Pair, *, keep_mark: bool, rotate: bool) -> KVState:
+    kv = pair.second.groups[Group.FULL]
     dropped = 0 if keep_mark else 1
     # Token j of B was computed at position j; with the mark gone it will stand at len(A) + j.
-    k = _turned(kv.k, first.end - dropped, _theta(engine)) if rotate else kv.k
-    moved = GroupKV(k[:, :, dropped:], kv.v[:, :, dropped:], first.end)
-    return joined([first, KVState({Group.FULL: moved})], engine.identity.spec)
+    k = _turned(kv.k, pair.first.end - dropped, _theta(engine)) if rotate else kv.k
+    moved = GroupKV(k[:, :, dropped:], kv.v[:, :, dropped:], pair.first.end)
+    return joined([pair.first, KVState({Group.FULL: moved})], engine.identity.spec)
 
 
 def _turned(keys: NDArray[np.float32], by: int, theta: float) -> NDArray[np.float32]:
@@ -119,7 +163,3 @@ def _turned(keys: NDArray[np.float32], by: int, theta: float) -> NDArray[np.floa
 
 def _theta(engine: TransformersEngine) -> float:
     return float(json.loads(engine.identity.positions)["rope_theta"])
-
-
-def _mark(engine: TransformersEngine) -> tuple[int, ...]:
-    return engine.tokenize(MARK, special=True).ids

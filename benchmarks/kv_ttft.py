@@ -76,8 +76,8 @@ def _one_length(
     with progress(f"time to first token after {n_tokens} tokens", None):
         state = engine.build(prefix)
         arms = _arms(engine, blobs, state, prefix)
-        cold = _timed(rounds, lambda: engine.generate(engine.restore(None), [*prefix, *question], 1))
-        floor = _timed(rounds, lambda: engine.generate(engine.restore(None), question, 1))
+        cold = timed(rounds, lambda: engine.generate(engine.restore(None), [*prefix, *question], 1))
+        floor = timed(rounds, lambda: engine.generate(engine.restore(None), question, 1))
         rows = [
             ["CPU prefill", "-", f"{cold.wall:.3f}", f"{cold.cpu:.3f}", "1.0", "1.0", "-", "-"],
             ["question alone", "-", f"{floor.wall:.3f}", f"{floor.cpu:.3f}", "-", "-", "-", "-"],
@@ -85,8 +85,8 @@ def _one_length(
         report.figures[f"ttft.{n_tokens}.prefill"] = cold
         report.figures[f"ttft.{n_tokens}.floor"] = floor
         for arm in arms:
-            load = _timed(rounds, partial(_load_only, engine, blobs, arm, n_tokens))
-            warm = _timed(rounds, partial(_restored, engine, blobs, arm, n_tokens, question))
+            load = timed(rounds, partial(_load_only, engine, blobs, arm, n_tokens))
+            warm = timed(rounds, partial(_restored, engine, blobs, arm, n_tokens, question))
             ratio = cold.cpu / warm.cpu
             same = "same" if warm.first_token == cold.first_token else "other"
             rows.append(
@@ -155,7 +155,7 @@ def _restored(
     return engine.generate(_load(engine, blobs, arm, n_tokens), question, 1)
 
 
-def _timed(rounds: int, way: Callable[[], tuple[int, ...]]) -> Seconds:
+def timed(rounds: int, way: Callable[[], tuple[int, ...]]) -> Seconds:
     walls: list[float] = []
     cpus: list[float] = []
     tokens: tuple[int, ...] = ()

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,14 @@ class Service:
 
 @contextlib.contextmanager
 def open_service(
-    *, url: str | None = None, key: str | None = None, serve: Sequence[str] | None = None
+    *,
+    url: str | None = None,
+    key: str | None = None,
+    serve: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
-    """Yield a service that answers; `serve` replaces the command `memos serve` (tests use it).
+    """Yield a service that answers; `serve` replaces the command `memos serve` (tests use it), `environment` adds to
+    what a fresh one is started with.
 
     Raises ServerError when it does not start within START_TIMEOUT_S.
     """
@@ -73,17 +78,17 @@ def open_service(
     home = Path(tempfile.mkdtemp(prefix="memos-bench-")).resolve()
     home.chmod(0o755)
     try:
-        with _started(home, serve or [str(_memos_command()), "serve"]) as service:
+        with _started(home, serve or [str(_memos_command()), "serve"], environment) as service:
             yield service
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _started(home: Path, serve: Sequence[str]) -> Iterator[Service]:
+def _started(home: Path, serve: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[Service]:
     data_dir = home / "data"
     data_dir.mkdir()
-    with served(data_dir, new_key(), serve) as service:
+    with served(data_dir, new_key(), serve, environment) as service:
         yield service
 
 
@@ -92,7 +97,9 @@ def new_key() -> str:
 
 
 @contextlib.contextmanager
-def served(data_dir: Path, key: str, serve: Sequence[str] | None = None) -> Iterator[Service]:
+def served(
+    data_dir: Path, key: str, serve: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Service]:
     """A service on a data directory, which may hold the memory of an earlier one with the same key.
 
     Raises ServerError when it does not start within START_TIMEOUT_S.
@@ -104,7 +111,7 @@ def served(data_dir: Path, key: str, serve: Sequence[str] | None = None) -> Iter
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
-            env={**inherited, "MEMOS_OWNER_KEY": key},
+            env={**inherited, **(environment or {}), "MEMOS_OWNER_KEY": key},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

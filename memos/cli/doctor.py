@@ -63,6 +63,7 @@ def _patient(settings: Settings) -> Iterator[Patient]:
             data_dir=data_dir(settings),
             owner_key=console_key(settings, data_dir(settings)),
             connections=connections_of(settings),
+            kv_dir=settings.kv_dir,
         )
     finally:
         database.close()

@@ -44,6 +44,10 @@ class Client:
     def remember_fact(self, content: str) -> Json:
         return self._call("POST", f"{self._cube}/memories", {"items": [{"kind": "fact", "content": content}]})
 
+    def remember_facts(self, contents: Sequence[str]) -> Json:
+        items = [{"kind": "fact", "content": content} for content in contents]
+        return self._call("POST", f"{self._cube}/memories", {"items": items})
+
     def search(self, query: str, **options: Any) -> Json:
         return self._call("POST", f"{self._cube}/search", {"query": query, **options})
 

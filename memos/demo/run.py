@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from memos.demo.activation import remember_and_restore
 from memos.demo.client import Client, Json
 from memos.demo.closer import look_closer
 from memos.demo.lifecycle import tidy_and_forget
-from memos.demo.service import fresh, running
+from memos.demo.service import Service, fresh, running
 from memos.errors import MemosError
 
 CONVERSATION = Path(__file__).with_name("conversation.json")
@@ -48,6 +49,7 @@ def demo(url: str | None, key: str | None) -> int:
                 correct(console, client, story["fact"])
                 look_closer(console, client, story["closer"])
             tidy_and_forget(console, service)
+            activate(console, service, story)
     except MemosError as error:
         console.print(f"[bold red]The demo stops:[/] {error.detail}")
         return 1
@@ -107,6 +109,14 @@ def correct(console: Console, client: Client, fact: Json) -> None:
     console.print(f"Rolled back to revision {before}; that is revision {rolled['revision']}, for history goes on.\n")
     _show_answer(console, f"{question}  [dim](now, after the rollback)[/]", client.search(question, limit=1))
     _show_history(console, client)
+
+
+def activate(console: Console, service: Service, story: Json) -> None:
+    """Memory as a stored KV cache."""
+    _title(
+        console, "8. Activate", "What an engine would compute from this memory each time is computed once, and kept."
+    )
+    remember_and_restore(console, service, story, name=f"demo-kv-{secrets.token_hex(3)}")
 
 
 # ---------------------------------------------------------------- showing

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 
 from memos.cli.parents import PARENT
+from memos.embedded import default_data_dir
+from memos.encoders.kv_engines import SMOLLM2
 from memos.errors import Misconfigured, Unavailable
 from memos.rules.access import new_key
 
@@ -45,6 +47,12 @@ def running(url: str, key: str | None) -> Service:
     return Service(url.rstrip("/"), key)
 
 
+def model_dir() -> Path:
+    """Where built models are kept between demos; where `memos serve` keeps them, unless MEMOS_MODEL_DIR says else."""
+    named = os.environ.get("MEMOS_MODEL_DIR")
+    return Path(named).resolve() if named else default_data_dir() / "models"
+
+
 @contextmanager
 def fresh() -> Iterator[Service]:
     """`memos serve` in an empty directory, ready to answer. Raises `Unavailable` with its last words if it is not."""
@@ -70,7 +78,13 @@ def _start(service: Service, data_dir: Path, output: int) -> subprocess.Popen[by
     port = service.url.rpartition(":")[2]
     return subprocess.Popen(
         [sys.executable, "-m", "memos.cli", "serve", "--port", port, "--data-dir", str(data_dir)],
-        env={**inherited, "MEMOS_OWNER_KEY": service.key, PARENT: str(os.getpid())},
+        env={
+            **inherited,
+            "MEMOS_OWNER_KEY": service.key,
+            "MEMOS_KV_MODEL": SMOLLM2,
+            "MEMOS_MODEL_DIR": str(model_dir()),
+            PARENT: str(os.getpid()),
+        },
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

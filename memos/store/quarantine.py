@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from memos.store import events
 from memos.store.engine import Transaction
 
 
@@ -68,6 +69,7 @@ def record(
         now=now,
         records=json.dumps(records),
     )
+    events.emit(tx, "memory.quarantined", cube_id=cube_id, memory_ids=[str(one.memory_id) for one in found])
 
 
 # The newest record of a memory says why it is there: a later version (a new label, a rollback) has none of its own.

@@ -38,14 +38,14 @@ def eventually(what: Callable[[], Any], why: str) -> Any:
     return found
 
 
-def memos(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def memos(*arguments: str, within_s: float = SOON_S, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "memos.cli", *arguments],
         env=CLEAN | environment,
         capture_output=True,
         text=True,
-        timeout=SOON_S,
+        timeout=within_s,
         check=False,
     )
 

@@ -17,7 +17,6 @@ from memos.wiring import App
 
 ROOT = Path(__file__).parents[2]
 GUIDES = {name: (ROOT / "docs" / name).read_text() for name in ("running.md", "events.md")}
-"""Settings of the activation tier."""
 
 
 def test_files_that_are_named_are_there() -> None:
