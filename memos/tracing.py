@@ -113,6 +113,13 @@ def trace_statements(engine: Engine) -> None:
             begun.end()
 
 
+def statement_span(statement: str) -> AbstractContextManager[Any]:
+    """The same for a statement that goes past the engine, straight to the driver."""
+    if _tracer is None:
+        return nullcontext()
+    return _spanning(f"db {class_of(statement)}", None, {"db.system.name": "postgresql"})
+
+
 def class_of(statement: str) -> str:
     """The verb and the first table: all that a trace says of a statement."""
     verb, table = _VERB.match(statement), _CLASS.search(statement)

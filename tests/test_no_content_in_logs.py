@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
 import structlog
 from fastapi.testclient import TestClient
+from structlog._config import BoundLoggerLazyProxy
 
 from api.app import create_app
 from memos.observing import configure_logging
@@ -32,6 +34,9 @@ def log() -> Iterator[io.StringIO]:
     handlers, level = root.handlers, root.level
     configure_logging(Settings(log_json=True, log_level="DEBUG"), process="test", stream=stream)
     structlog.configure(cache_logger_on_first_use=False)  # or later tests would log into this stream
+    for module in tuple(sys.modules.values()):  # and what an earlier test has bound would go on logging into its own
+        if isinstance(bound := getattr(module, "log", None), BoundLoggerLazyProxy):
+            vars(bound).pop("bind", None)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's own client, not the service
     yield stream
     logging.getLogger("httpx2").setLevel(logging.NOTSET)

@@ -38,12 +38,17 @@ def is_chained(question: str) -> bool:
     return len(_LINK.findall(body)) >= 2
 
 
+def may_walk(question: str, budget: str) -> bool:
+    """Whether a walk comes into question at all, before anything is known of the hits."""
+    return budget != "low" and (budget == "high" or is_chained(question))
+
+
 def walks(question: str, kinds: Sequence[str], budget: str) -> bool:
     """Whether to walk, given the kinds of the best hits: half of those that seed it are facts, and the question is
     chained or everything was to be tried."""
     seeds = list(kinds[:SEED_HITS])
     facts = sum(kind == Kind.FACT for kind in seeds)
-    return facts * 2 >= len(seeds) > 0 and budget != "low" and (budget == "high" or is_chained(question))
+    return facts * 2 >= len(seeds) > 0 and may_walk(question, budget)
 
 
 def tie_weight(relation: str, weight: float) -> float:

@@ -71,8 +71,13 @@ def joined(pools: Sequence[Pool]) -> Pool:
     """The candidates of several cubes as one pool. Sessions of two cubes may share a number and nothing else."""
     if len(pools) == 1:
         return pools[0]
-    apart = [replace(pool, session=_apart(pool.session, place)) for place, pool in enumerate(pools)]
-    return Pool(**{field.name: np.concatenate([getattr(pool, field.name) for pool in apart]) for field in fields(Pool)})
+    return concatenated([replace(pool, session=_apart(pool.session, place)) for place, pool in enumerate(pools)])
+
+
+def concatenated(pools: Sequence[Pool]) -> Pool:
+    """Candidates of one cube, found in several ways."""
+    columns = {field.name: np.concatenate([getattr(pool, field.name) for pool in pools]) for field in fields(Pool)}
+    return Pool(**columns)
 
 
 def _apart(session: Integers, place: int) -> Integers:

@@ -64,6 +64,7 @@ class Ranking:
     parts: Floats
     standing: Floats
     again: Floats | None
+    walked: Floats | None
     weights: Weights
 
     def __len__(self) -> int:
@@ -80,6 +81,8 @@ class Ranking:
             channels["standing"] = float(self.standing[index])
             if self.again is not None:
                 channels["feedback"] = float(self.again[index])
+            if self.walked is not None:
+                channels["graph"] = float(self.walked[index])
             version_id, cosine = int(self.pool.version_id[index]), float(self.pool.dense[index])
             found.append(Ranked(version_id, scores[row], float(self.evidence[index]), channels, cosine))
         return found
@@ -96,22 +99,25 @@ def order(
     weights: Weights,
     feedback: Mapping[str, float] | None = None,
     named: Collection[str] = (),
+    gains: Mapping[int, float] | None = None,
 ) -> Ranking:
     """Put candidates in order, best first; ties go to the lower version id.
 
     The result depends on the set of candidates only, not on their order. A version given twice counts once.
     `feedback` gives evidence for terms that stand in `counts` after the query's own, from looking again (see `routing`).
-    `named` are the speakers that the query names.
+    `named` are the speakers that the query names, `gains` evidence by version id from walking the graph.
     """
     pool = candidates.sorted()
     features = feature_matrix(query, pool, statistics, named)
     parts = features * np.array([weights.features[name] for name in FEATURES])
     standing = _standing(pool, weights)
     again = None if feedback is None else _feedback(query, pool, feedback)
+    walked = None if gains is None else np.array([gains.get(one, 0.0) for one in pool.version_id.tolist()])
+    more = sum(part for part in (again, walked) if part is not None)
     # Rounding makes equal evidence equal whatever the order of additions, so ties are ties on every machine.
-    evidence = np.round(parts.sum(axis=1) + standing + (0.0 if again is None else again), 9)
+    evidence = np.round(parts.sum(axis=1) + standing + more, 9)
     # A stable sort of what stands in the order of version ids.
-    return Ranking(pool, np.argsort(-evidence, kind="stable"), evidence, parts, standing, again, weights)
+    return Ranking(pool, np.argsort(-evidence, kind="stable"), evidence, parts, standing, again, walked, weights)
 
 
 def rank(

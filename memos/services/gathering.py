@@ -158,6 +158,9 @@ def gather(
             with stage("second_look"):
                 looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
                 ranking = looked.ranking()
+        looked.look_along(ranking)
+        if looked.gains:
+            ranking = looked.ranking()
         scored = _spelled(tx, looked, ranking, asked.limit)
     if named != guessed:
         recall.speakers.learn(scope, asked.query, named)
@@ -197,7 +200,7 @@ def _kinds(granularity: str | Sequence[str]) -> list[str] | None:
 
 
 def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> RouteView:
-    channels = ["dense", "lexical", *(["feedback"] if looked.expansion else [])]
+    channels = ["dense", "lexical", *(["feedback"] if looked.expansion else []), *(["graph"] if looked.gains else [])]
     if not looked.present:
         how = "a past state was asked for: its versions were scanned"
     elif looked.whole:
@@ -206,6 +209,8 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
         probe = plan.escalation if escalated and plan.escalation else plan.probe
         how = f"the nearest {probe.per_channel} of each channel and {probe.neighbours} beside each were scored"
     again = "; looked again, deeper and with words of the best hits" if escalated else ""
+    if looked.gains:
+        again += "; walked the graph from the best hits"
     name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.documents)
     return RouteView(
         granularities=list(plan.granularities),

@@ -1,7 +1,7 @@
 """Grants: sharing a cube with a key or a tenant, and being a guest.
 
 A guest's request runs as the cube's owner in the database, so that row-level security keeps every other tenant out as
-always, with a principal that reaches this one cube and does no more than the grant says (ADR 0016).
+always, with a principal that reaches this one cube and does no more than the grant says (ADR 0012).
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from memos.rules import lexical, routing
-from memos.rules.pool import Pool, joined
+from memos.rules import graph_routing, lexical, routing
+from memos.rules.pool import Pool, concatenated, joined
 from memos.rules.ranking import Ranking, Statistics, order
 from memos.rules.routing import Plan
 from memos.rules.understanding import Understanding
+from memos.services.graph_channel import graph_gains
 from memos.services.spaces import Vectors
-from memos.store import search
+from memos.store import found, search
 from memos.store.cubes import Asked, View
 from memos.store.engine import Transaction
 from memos.store.search import Corpus, Depth, Request
@@ -34,6 +35,7 @@ class Looked:
         self.read = 0
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
+        self.gains: dict[int, float] = {}
         self._tx, self._views, self._understood, self._plan, self._request = tx, views, understood, plan, request
         self._named, self._vectors = named, vectors
         self._pools: list[Pool] = []
@@ -75,6 +77,31 @@ class Looked:
         self._request = replace(self._request, terms=(*self._request.terms, *self.expansion), depth=depth_of(probe))
         self.look()
 
+    def look_along(self, ranking: Ranking) -> None:
+        """Also at what the graph leads to from the best hits, where the question goes through somebody (see
+        `rules.graph_routing`). A graph is one cube's."""
+        if len(self._views) > 1:
+            return
+        best = ranking.best(graph_routing.SEED_HITS)
+        facts = len(best) - int(ranking.pool.turn[ranking.places[: len(best)]].sum())
+        question, budget = self._understood.features.text, self._plan.budget
+        if not graph_routing.may_walk(question, budget) or facts * 2 < len(best):
+            return
+        view, about = self._views[0]
+        rows = found.spell_out(self._tx, [one.version_id for one in best])
+        seeds = [(row.memory_id, row.kind, one.score) for one in best if (row := rows.get(one.version_id))]
+        request = replace(self._request, documents=about.documents, embedding=self._vectors[view.space])
+        gained = graph_gains(
+            self._tx, view, question, self._understood.entities, seeds,
+            budget=budget, as_of=request.as_of, tree=request.filter, kinds=request.kinds,
+        )  # fmt: skip
+        self.gains = {one.version_id: one.evidence for one in gained}
+        unseen = self.gains.keys() - set(self._pools[0].version_id.tolist())
+        if unseen:
+            pool, _ = search.candidates(self._tx, view, replace(request, only=sorted(unseen)))
+            self._pools[0] = concatenated([self._pools[0], pool])
+            self.read += len(pool)
+
     def ranking(self) -> Ranking:
         return order(
             self._understood.features,
@@ -83,6 +110,7 @@ class Looked:
             self._plan.weights,
             self.expansion or None,
             self._named,
+            self.gains or None,
         )
 
     def cube_of(self, version_id: int) -> UUID:

@@ -39,7 +39,7 @@ from memos.settings import Settings
 from memos.store.backlog import Backlog
 from memos.store.calling import CALLER
 from memos.store.reading import Read, Reader
-from memos.tracing import trace_statements
+from memos.tracing import statement_span, trace_statements
 
 Parameters = Mapping[str, Any]
 Nudge = Callable[[UUID, UUID, str], None]
@@ -112,7 +112,7 @@ class Transaction:
     @contextmanager
     def _driven(self, sql: str, parameters: Mapping[str, object]) -> Iterator[Cursor[Any]]:
         with self._driver.cursor(binary=True) as cursor:
-            with _expected(sql):
+            with _expected(sql), statement_span(sql):
                 cursor.execute(_driver_sql(sql), self._bound(parameters))
             yield cursor
 

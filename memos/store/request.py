@@ -30,7 +30,7 @@ class Request:
     `named` are the speakers that the query names, and `names` the terms that name them: they say who spoke, and must not
     fill the lexical channel with greetings. `role` is that whose words the query is after.
     Folded memories (see `folds`) are left out unless their kind is asked for: in `kinds`, or among `beside`, the kinds
-    that a question of its class is answered with too.
+    that a question of its class is answered with too. `only` asks for these versions, as far as they fulfil all the rest.
     """
 
     embedding: np.ndarray
@@ -42,6 +42,7 @@ class Request:
     kinds: Sequence[str] | None = None
     beside: Collection[str] = ()
     filter: Filter | None = None
+    only: Sequence[int] | None = None
     named: Collection[str] = ()
     role: str | None = None
 

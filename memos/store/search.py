@@ -135,10 +135,12 @@ def _statement(view: View, request: Request, condition: str, parameters: dict[st
     folded = "" if True in sides.in_channels else "AND NOT h.folded"
     last = f"{sides.at_last} {folded}"
     columns = COLUMNS.format(counts=counts(request.terms, parameters))
-    if exhaustive(view, request):
-        unused = ("most", "around", "rim")
-        for name in unused:
-            parameters.pop(name)
+    if request.only is not None or exhaustive(view, request):
+        for unused in ("most", "around", "rim"):
+            parameters.pop(unused)
+        if request.only is not None:
+            parameters["only"] = list(request.only)
+            last += " AND h.version_id = ANY(:only)"
         return _EVERYTHING.format(columns=columns, last=last)
     weights = [_weight(request, term, _searched(view, request)[0]) for term in request.terms]
     parameters |= {"terms": list(request.terms), "weights": weights, "postings": request.depth.postings}

@@ -65,6 +65,9 @@ def of_past(
     each = condition.format(row="v")
     if not mentions(request.filter, "state"):
         each += f" AND {_RECALLABLE}"
+    if request.only is not None:
+        each += " AND v.id = ANY(:only)"
+        parameters["only"] = list(request.only)
     side = "NOT f.folded OR f.kind = ANY(CAST(:beside AS text[]))"
     if request.kinds is not None:
         side = "CAST(:beside AS text[]) IS NOT NULL"

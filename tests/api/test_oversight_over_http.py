@@ -111,6 +111,7 @@ def test_cubes_are_listed_by_counters(client: TestClient, cube: str) -> None:
 
 def test_jobs_queues_and_decisions(client: TestClient, cube: str, app: App, owner: Principal) -> None:
     client.post(f"/v1/cubes/{cube}/memories", json={"items": [{"kind": "fact", "content": "It rains."}]})
+    client.patch(f"/v1/cubes/{cube}", json={"policy": {"forget": {"room": 0}}})
     job = client.post(f"/v1/cubes/{cube}/decay", json={"now": "2033-01-01T00:00:00Z"}).json()
     [listed] = [j for j in client.get("/admin/v1/jobs?kind=decay").json()["items"] if j["id"] == job["id"]]
     assert listed["payload"]["branch"] == "main"
