@@ -24,10 +24,10 @@ class RoutingWeights:
     lead: float = 0.2571
     entropy: float = -1.9491
     offset: float = 2.6968
-    enough: float = 0.85
+    enough: float = 0.78
     feedback: float = 1.0
     spread_session: float = 0.4
 
 
 ROUTING: Final = RoutingWeights()
-WEIGHTS_VERSION: Final = "ranking-1/routing-1"
+WEIGHTS_VERSION: Final = "ranking-1/routing-2"

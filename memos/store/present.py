@@ -70,7 +70,7 @@ _MOVED = """array_agg(memory_id) AS ids, count(*) AS memories, coalesce(sum(leng
 _ENTER = f"""
 WITH fresh AS (
     SELECT v.id, v.cube_id, v.memory_id, v.version, v.origin, v.kind, v.session_id, v.ordinal, v.name, v.role, v.trust,
-        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.terms, c.counts, c.length
+        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.label, c.terms, c.counts, c.length
     FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
     WHERE v.tenant_id = :tenant AND v.id = ANY(:ids) AND NOT v.tombstone),
 placed AS MATERIALIZED (
@@ -80,9 +80,9 @@ placed AS MATERIALIZED (
             WHERE o.tenant_id = :tenant AND o.branch_id = :branch AND o.memory_id = s.source_memory_id))) AS folded
     FROM fresh v),
 headed AS (INSERT INTO heads (tenant_id, branch_id, memory_id, version_id, folded, embedding, kind, session_id,
-        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, length, terms, counts)
+        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, label, length, terms, counts)
     SELECT :tenant, :branch, memory_id, id, folded, embedding, kind, session_id,
-        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, length, terms, counts FROM placed),
+        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, label, length, terms, counts FROM placed),
 posted AS (INSERT INTO postings (tenant_id, branch_id, folded, term, impact, version_id)
     SELECT :tenant, :branch, c.folded, t.term, {IMPACT}, c.id FROM placed c, unnest(c.terms, c.counts) AS t (term, n)),
 counted AS (INSERT INTO terms (tenant_id, branch_id, folded, term, documents)

@@ -95,7 +95,7 @@ def candidates(tx: Transaction, view: View, request: Request) -> tuple[Pool, Cor
 
 
 _FILTERED: Final = """ AND EXISTS (SELECT 1 FROM memory_versions v
-    WHERE v.tenant_id = :tenant AND v.id = h.version_id AND {filter} OFFSET 0)"""
+    WHERE v.tenant_id = :tenant AND v.id = {row}.version_id AND {filter} OFFSET 0)"""
 # Where a filter leaves a folded memory but none of its sources, it stands in for them.
 _STANDS_IN: Final = """(NOT h.folded OR h.kind = ANY(:beside) OR NOT EXISTS (
     SELECT 1 FROM memory_versions m JOIN memory_sources s ON s.tenant_id = :tenant AND s.cube_id = m.cube_id
@@ -107,27 +107,36 @@ _STANDS_IN: Final = """(NOT h.folded OR h.kind = ANY(:beside) OR NOT EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """Which of the two sides of the indexes, unfolded and folded, take part, and what a row must fulfil in each."""
+    """Which of the two sides of the indexes, unfolded and folded, take part, and what a row `h` and a posting `p` must
+    fulfil in each. `few`: of the folded side only the nearest are tried."""
 
     in_channels: Mapping[bool, str]
     at_last: str
+    posted: Mapping[bool, str]
+    few: bool = False
 
 
 def _sides(request: Request, condition: str, parameters: dict[str, object]) -> _Sides:
     each = condition.format(row="h")
     if request.filter is None:
         if request.kinds is not None:
-            return _Sides({False: each, True: each}, each)
+            posted = _CHECKED.format(condition="h.kind = ANY(:kinds)")
+            return _Sides({False: each, True: each}, each, {False: posted, True: posted})
         if request.beside:
-            return _Sides({False: each, True: f"{each} AND h.kind = ANY(:beside)"}, each)
-        return _Sides({False: each}, each)
+            posted = _CHECKED.format(condition="h.kind = ANY(:beside)")
+            return _Sides({False: each, True: f"{each} AND h.kind = ANY(:beside)"}, each, {False: "", True: posted})
+        return _Sides({False: each}, each, {False: ""})
     compiled, bound = compile_filter(request.filter)
     parameters |= bound
-    filtered = each + _FILTERED.format(filter=compiled)
-    last = filtered
-    if request.kinds is None:
-        last += " AND " + _STANDS_IN.format(condition=condition.format(row="v"), filter=compiled)
-    return _Sides({False: filtered, True: filtered}, last)
+    if request.kinds is not None:
+        compiled += " AND v.kind = ANY(:kinds)"
+    filtered = each + _FILTERED.format(row="h", filter=compiled)
+    posted = _FILTERED.format(row="p", filter=compiled)
+    if request.kinds is not None:
+        return _Sides({False: filtered, True: filtered}, filtered, {False: posted, True: posted})
+    # Hardly ever does a filter keep a fact and not its source: looking for such on and on would cost every filtered search.
+    last = f"{filtered} AND " + _STANDS_IN.format(condition=condition.format(row="v"), filter=compiled)
+    return _Sides({False: filtered, True: filtered}, last, {False: posted, True: posted}, few=True)
 
 
 def _statement(view: View, request: Request, condition: str, parameters: dict[str, object]) -> str:
@@ -144,23 +153,29 @@ def _statement(view: View, request: Request, condition: str, parameters: dict[st
         return _EVERYTHING.format(columns=columns, last=last)
     weights = [_weight(request, term, _searched(view, request)[0]) for term in request.terms]
     parameters |= {"terms": list(request.terms), "weights": weights, "postings": request.depth.postings}
-    checked = request.filter is not None or request.kinds is not None
     return _BOUNDED.format(
         columns=columns,
         last=last,
         near=" UNION ALL ".join(
-            [_NEAR.format(which=f"h.indexed AND {_SIDE[side]}", condition=c) for side, c in sides.in_channels.items()]
-            + [
-                _NEAR.format(which=f"NOT h.indexed AND {_SIDE[side]}", condition=c)
-                for side, c in sides.in_channels.items()
-            ]
+            _near(indexed, side, condition, few=sides.few)
+            for indexed in (True, False)
+            for side, condition in sides.in_channels.items()
         ),
         said=" UNION ALL ".join(
-            _SAID.format(side=str(side).lower(), checked=_CHECKED.format(condition=c) if checked or side else "")
-            for side, c in sides.in_channels.items()
+            _SAID.format(
+                side=str(side).lower(),
+                checked="" if side and sides.few else posted,
+                after=f"WHERE true {posted}" if side and sides.few else "",
+            )
+            for side, posted in sides.posted.items()
         ),
         around=_AROUND.format(condition=sides.at_last) if request.depth.neighbours else "",
     )
+
+
+def _near(indexed: bool, side: bool, condition: str, *, few: bool) -> str:
+    which = f"{'' if indexed else 'NOT '}h.indexed AND {_SIDE[side]}"
+    return (_NEAR_FEW if side and few else _NEAR).format(which=which, condition=condition)
 
 
 def _weight(request: Request, term: str, documents: int) -> float:
@@ -177,13 +192,16 @@ SELECT {columns} FROM heads h WHERE h.tenant_id = :tenant AND h.branch_id = :bra
 _NEAR = """(SELECT h.version_id, h.embedding <=> :query AS distance FROM heads h
     WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND {which} AND {condition}
     ORDER BY h.embedding <=> :query LIMIT :most)"""
+_NEAR_FEW = """(SELECT h.version_id, h.distance FROM (SELECT h.*, h.embedding <=> :query AS distance FROM heads h
+    WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND {which}
+    ORDER BY h.embedding <=> :query LIMIT 2 * :most) h WHERE {condition} ORDER BY h.distance LIMIT :most)"""
 _SAID = """SELECT p.version_id, p.impact * t.weight AS share
     FROM unnest(CAST(:terms AS text[]), CAST(:weights AS real[])) AS t (term, weight)
     CROSS JOIN LATERAL (
         SELECT p.version_id, p.impact FROM postings p
         WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.folded = {side} AND p.term = t.term
             AND t.weight > 0 {checked}
-        ORDER BY p.impact DESC LIMIT :postings) p"""
+        ORDER BY p.impact DESC LIMIT :postings) p {after}"""
 _CHECKED = """AND EXISTS (SELECT 1 FROM heads h WHERE h.tenant_id = :tenant AND h.branch_id = :branch
             AND h.version_id = p.version_id AND {condition} OFFSET 0)"""
 _AROUND = """

@@ -239,7 +239,7 @@ class IndexFaults:
 _WANTED = """
 WITH live AS MATERIALIZED (
     SELECT v.id, v.cube_id, v.memory_id, v.version, v.origin, v.kind, v.state, v.session_id, v.ordinal, v.name, v.role, v.trust,
-        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.terms, c.counts, c.length
+        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.label, c.terms, c.counts, c.length
     FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
     WHERE v.tenant_id = :tenant AND v.branch_id = :branch AND v.to_revision IS NULL AND NOT v.tombstone
         AND v.erased_at IS NULL AND NOT v.quarantined AND v.state = ANY(:recallable)
@@ -252,7 +252,7 @@ wanted AS MATERIALIZED (
 """
 _RANKED = (
     "folded", "kind", "session_id", "ordinal", "name", "role", "trust", "valid_from", "valid_to", "expires_at",
-    "asks", "length", "terms", "counts",
+    "asks", "label", "length", "terms", "counts",
 )  # fmt: skip
 
 

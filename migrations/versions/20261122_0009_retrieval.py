@@ -34,6 +34,7 @@ ALTER TABLE heads
     ADD COLUMN valid_to   timestamptz,
     ADD COLUMN expires_at timestamptz,
     ADD COLUMN asks       boolean NOT NULL DEFAULT false,
+    ADD COLUMN label      smallint NOT NULL DEFAULT 1,
     ADD COLUMN length     integer NOT NULL DEFAULT 0,
     ADD COLUMN terms      text[] NOT NULL DEFAULT '{}',
     ADD COLUMN counts     smallint[] NOT NULL DEFAULT '{}';
@@ -50,7 +51,7 @@ MOVED = ("heads", "postings", "terms", "branches", "contents", "memory_versions"
 MOVE = """
 UPDATE heads h SET kind = v.kind, session_id = v.session_id, ordinal = v.ordinal, name = v.name,
     role = v.role, trust = v.trust, valid_from = v.valid_from, valid_to = v.valid_to, expires_at = v.expires_at,
-    asks = c.asks, length = c.length, terms = c.terms, counts = c.counts,
+    asks = c.asks, label = c.label, length = c.length, terms = c.terms, counts = c.counts,
     folded = v.origin <> 'direct' AND EXISTS (SELECT 1 FROM memory_sources s
         JOIN heads o ON o.tenant_id = s.tenant_id AND o.branch_id = h.branch_id AND o.memory_id = s.source_memory_id
         WHERE s.tenant_id = v.tenant_id AND s.cube_id = v.cube_id AND s.memory_id = v.memory_id AND s.version = v.version)
@@ -77,6 +78,22 @@ CREATE INDEX heads_session ON heads (tenant_id, branch_id, session_id, ordinal) 
     WHERE ordinal IS NOT NULL AND NOT folded;
 """
 
+# Who may meet a memory is told by its own row here too, by one comparison, which a plan repeats for every way of finding it.
+SIGHT = """
+DROP POLICY sight ON heads;
+CREATE POLICY sight ON heads AS RESTRICTIVE FOR SELECT
+    USING (label <= (SELECT least(memos_sight(), memos_clearance())));
+CREATE FUNCTION memos_label_heads() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE heads h SET label = NEW.label FROM memory_versions v
+    WHERE v.tenant_id = NEW.tenant_id AND v.content_id = NEW.id AND v.to_revision IS NULL
+        AND h.tenant_id = v.tenant_id AND h.branch_id = v.branch_id AND h.version_id = v.id AND h.label <> NEW.label;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER label_heads AFTER UPDATE OF label ON contents FOR EACH ROW
+    WHEN (OLD.label <> NEW.label) EXECUTE FUNCTION memos_label_heads();
+"""
+
 
 def upgrade() -> None:
     op.execute(FEATURES)
@@ -85,6 +102,7 @@ def upgrade() -> None:
     op.execute(MOVE)
     for table in MOVED:
         op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    op.execute(SIGHT)
 
 
 def downgrade() -> None:
