@@ -21,7 +21,7 @@ $(DEV): pyproject.toml constraints.txt requirements-models.txt
 
 install: $(DEV)  ## Make .venv with the `memos` command
 
-demo: $(DEV)  ## Start everything, load a conversation, ask, edit, diff, roll back
+demo: $(DEV)  ## Start everything, then remember, ask, correct, tidy, forget with proof, restore a KV cache
 	@$(BIN)/memos demo
 
 serve: $(DEV)  ## Start everything and keep it running on http://127.0.0.1:8000
