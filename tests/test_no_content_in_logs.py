@@ -35,7 +35,7 @@ def log() -> Iterator[io.StringIO]:
     configure_logging(Settings(log_json=True, log_level="DEBUG"), process="test", stream=stream)
     structlog.configure(cache_logger_on_first_use=False)  # or later tests would log into this stream
     for module in tuple(sys.modules.values()):  # and what an earlier test has bound would go on logging into its own
-        if isinstance(bound := getattr(module, "log", None), BoundLoggerLazyProxy):
+        if isinstance(bound := vars(module).get("log"), BoundLoggerLazyProxy):
             vars(bound).pop("bind", None)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's own client, not the service
     yield stream
