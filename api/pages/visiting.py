@@ -156,7 +156,7 @@ def _answer(page: Page, request: Request, form: dict[str, str]) -> Response:
         if request.method == "POST":
             _check_form(visit)
         return page(visit)
-    except Exception as error:
+    except Exception as error:  # the edge of a visit: a person gets a page, the log the traceback
         kind = translate(error) or MemosError("something went wrong on our side; the log has it")
         if kind.status >= 500:
             log.exception("failed", code=kind.code, detail=kind.detail)

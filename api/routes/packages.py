@@ -128,7 +128,7 @@ def _spooled(found: Iterator[bytes], name: str) -> Response:
     try:
         for line in found:
             file.write(line)
-    except BaseException:
+    except BaseException:  # whatever ended it, also a shutdown: a spooled file may lie on the disk
         file.close()
         raise
     length = file.tell()

@@ -16,7 +16,8 @@ from typing import Final
 class RoutingWeights:
     """The curve from the shape of the scores to the confidence, and what to do with it.
 
-    Below `enough` a question is asked again. `feedback` is the weight, in units of evidence, of the words found then;
+    Below `enough` a question is asked again: 4 % of LoCoMo's (15 % below 0.85, which finds 0.4 points of recall@10 more at
+    twice the time). `feedback` is the weight, in units of evidence, of the words found then;
     `spread_session` what remains of the session's weight for questions whose answer is spread over sessions.
     """
 

@@ -26,7 +26,7 @@ from memos.services.spaces import Spaces
 from memos.services.trace_buffer import TraceBuffer
 from memos.services.views import RouteView
 from memos.store import cubes, found, search
-from memos.store.cubes import At, View
+from memos.store.cubes import Asked, At, View
 from memos.store.engine import Database, Transaction
 from memos.store.found import Found
 
@@ -99,7 +99,7 @@ def gather(
     """Rank the memories of one or several cubes as one corpus. `now` in the query moves the asker's clock.
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
-    Two round trips for the first look; a second look takes two more, and sources out of sight one.
+    One round trip says what is asked of, one finds candidates, one reads those that are shown; a second look takes three more.
     """
     who.require(Scope.READ)
     moment = asked.now or clock
@@ -113,20 +113,7 @@ def gather(
         vectors = recall.spaces.query(text, recall.spaces.expected(scope))
     with recall.database.transaction(who.tenant_id, read_only=True) as tx:
         features = understood.features
-        views = [
-            cubes.view_for_query(
-                tx,
-                reference,
-                asked.branch,
-                asked.at if pinned is None else pinned[UUID(reference)],
-                features.terms,
-                asked.query,
-                folded=plan.chosen,
-            )
-            for reference in dict.fromkeys(references)
-        ]
-        for view, _ in views:
-            who.reach(view.cube.id)
+        views = _views(tx, who, references, asked, features.terms, folded=plan.chosen, pinned=pinned)
         named = named_speakers(asked.query, {name for _, about in views for name in about.speakers})
         spaces = {view.space for view, _ in views}
         exact = text if named == guessed else query_text(asked.query, named)
@@ -173,6 +160,26 @@ def gather(
         moment=moment,
         clock=clock,
     )
+
+
+def _views(
+    tx: Transaction,
+    who: Principal,
+    references: Sequence[str],
+    asked: SearchQuery,
+    terms: Sequence[str],
+    *,
+    folded: bool,
+    pinned: Mapping[UUID, int] | None,
+) -> list[tuple[View, Asked]]:
+    """What is to be read of each cube, once however often it is named, with what the query asks of it."""
+    views = []
+    for reference in dict.fromkeys(references):
+        at = asked.at if pinned is None else pinned[UUID(reference)]
+        view, about = cubes.view_for_query(tx, reference, asked.branch, at, terms, asked.query, folded=folded)
+        who.reach(view.cube.id)
+        views.append((view, about))
+    return views
 
 
 def _spelled(tx: Transaction, looked: Looked, ranking: Ranking, limit: int) -> list[Scored]:

@@ -166,7 +166,7 @@ def places(tx: Transaction, memory_id: UUID) -> list[Place]:
     rows = tx.rows(
         "SELECT b.name AS branch, v.version, h.indexed, (SELECT count(*) FROM contents c "
         "CROSS JOIN LATERAL unnest(c.terms) AS t (term) JOIN postings p ON p.tenant_id = :tenant "
-        "AND p.branch_id = h.branch_id AND p.term = t.term AND p.version_id = v.id "
+        "AND p.branch_id = h.branch_id AND p.folded = h.folded AND p.term = t.term AND p.version_id = v.id "
         "WHERE c.tenant_id = :tenant AND c.id = v.content_id) AS postings "
         "FROM heads h JOIN branches b ON b.tenant_id = :tenant AND b.id = h.branch_id "
         "JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = h.version_id "
