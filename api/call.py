@@ -23,7 +23,7 @@ from memos.encoders.embedder import Embedder
 from memos.rules.access import Principal
 from memos.services.remember import utc_now
 from memos.store import idempotency
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 from memos.wiring import App
 
 JSON = "application/json"

@@ -31,7 +31,7 @@ from memos.services import sessions
 from memos.services.remember import utc_now
 from memos.services.signing import keyring
 from memos.store.calling import CALLER
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 from memos.wiring import App
 
 ROOT = "/admin"

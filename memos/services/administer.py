@@ -19,9 +19,10 @@ from memos.services.cursors import id_of
 from memos.services.etags import require_match
 from memos.services.views import CubeView, Page, page
 from memos.store import audit, cubes, events, jobs, kv_taint, memories, quotas, tenants
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.revision_writer import RevisionWriter
 from memos.store.tenants import KeyView, TenantView
+from memos.store.transaction import Transaction
 
 
 def create_cube(

@@ -32,8 +32,9 @@ from memos.services.kv_tier import ActivationTier
 from memos.services.spaces import Spaces
 from memos.settings import Settings
 from memos.store import events, jobs
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.jobs import Job
+from memos.store.transaction import Transaction
 
 # A worker that dies leaves its job to the next after this long. It is renewed three times as often while one lives.
 LEASE_S = 60.0

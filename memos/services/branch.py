@@ -26,9 +26,9 @@ from memos.services.views import (
 )
 from memos.store import audit, cubes, identities, memories, revisions
 from memos.store.cubes import At, View
-from memos.store.engine import Transaction
 from memos.store.memories import Standing, Version
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 # A diff or a list of conflicts is for a person; beyond this the counts of the revision tell more.
 MOST_LISTED = 1_000

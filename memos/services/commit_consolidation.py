@@ -16,10 +16,10 @@ from memos.rules.lifecycle import Action, State
 from memos.store import derivations, memories, provenance
 from memos.store.cubes import View
 from memos.store.decisions import Decision
-from memos.store.engine import Transaction
 from memos.store.memories import Version
 from memos.store.provenance import Link, Relation
 from memos.store.revision_writer import Encoded, RevisionWriter
+from memos.store.transaction import Transaction
 
 RECALLABLE = frozenset({State.GENERATED, State.ACTIVATED, State.FROZEN})
 OURS = frozenset({State.GENERATED, State.ACTIVATED})

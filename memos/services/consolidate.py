@@ -23,10 +23,11 @@ from memos.services.remember import utc_now
 from memos.settings import Settings
 from memos.store import cubes, decisions, jobs, readings
 from memos.store.cubes import View
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.jobs import Job
 from memos.store.readings import Place
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 QUIET = timedelta(minutes=10)
 """A conversation that is going on is not summarised yet."""

@@ -22,8 +22,8 @@ from memos.services.summaries import Episodes, Summariser
 from memos.settings import Settings
 from memos.store import derivations, readings
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.revision_writer import Encoded
+from memos.store.transaction import Transaction
 
 Reading = Callable[[], AbstractContextManager[Transaction]]
 KIND = "consolidate"

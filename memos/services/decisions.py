@@ -10,7 +10,7 @@ from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import cubes, decisions
 from memos.store.decisions import Decision, Logged
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

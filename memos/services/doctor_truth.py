@@ -13,7 +13,8 @@ from memos.rules.versioning import GENESIS, changes_digest, revision_hash
 from memos.services.findings import Finding, fail, ok, warn
 from memos.store import audit, cubes, jobs, verify
 from memos.store.cubes import Cube
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
+from memos.store.transaction import Transaction
 
 _MOST_FAULTS = 5  # of one kind in one cube: the first ones say where to look
 _ALL = 2**31 - 1

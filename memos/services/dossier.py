@@ -15,8 +15,8 @@ from memos.store import cubes, decisions, dossier, memories
 from memos.store.cubes import Cube
 from memos.store.decisions import Logged
 from memos.store.dossier import Cached, Claim, Linked, Mention, Place, Step, Text, Use
-from memos.store.engine import Transaction
 from memos.store.memories import Version
+from memos.store.transaction import Transaction
 
 MOST_VERSIONS = 200
 MOST_STEPS = 100

@@ -13,10 +13,10 @@ from memos.rules.entities import entity_key
 from memos.services.views import Page
 from memos.store import audit, cubes, graph, identities, memories
 from memos.store.cubes import At
-from memos.store.engine import Transaction
 from memos.store.graph import EntityRow, Lens, MentionRow, RelationRow
 from memos.store.identities import Key
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 MOST_MENTIONS = 100
 MOST_RELATIONS = 200

@@ -29,11 +29,11 @@ from memos.services.remember import utc_now
 from memos.services.signing import Keyring
 from memos.store import audit, cubes, erasure, events, jobs, marks, memories, quotas, receipts, revisions
 from memos.store.cubes import Cube, View
-from memos.store.engine import Transaction
 from memos.store.erasure import Reached
 from memos.store.filters import compile_filter
 from memos.store.receipts import Receipt
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 KIND = "erase"
 MOST_LISTED = 1_000

@@ -12,9 +12,9 @@ from memos.services.read import links_of
 from memos.services.views import Link
 from memos.store import cubes, memories
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import Version
 from memos.store.traces import Trace
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,12 +31,13 @@ from memos.services.reconciling import Entry, draft_of
 from memos.settings import Settings
 from memos.store import cubes, jobs, readings
 from memos.store.cubes import Branch, Cube
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.jobs import Job
 from memos.store.memories import Version
 from memos.store.provenance import Relation
 from memos.store.readings import BEGINNING, Place
 from memos.store.revision_writer import Encoded
+from memos.store.transaction import Transaction
 
 # Saved in a tenth of a second, during which writers of the cube wait.
 BATCH = 128

@@ -8,8 +8,8 @@ from memos.rules.access import Principal, Scope
 from memos.services.cursors import number_of
 from memos.services.views import Page
 from memos.store import cubes, events
-from memos.store.engine import Transaction
 from memos.store.events import Event
+from memos.store.transaction import Transaction
 
 MOST_NUMBER = 2**62
 

@@ -28,11 +28,12 @@ from memos.services.decisions import RunPreview
 from memos.services.remember import utc_now
 from memos.store import cubes, decisions, holds, jobs, memories, retention
 from memos.store.cubes import View
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.jobs import Job
 from memos.store.memories import Version
 from memos.store.retention import Standing
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 KIND = "decay"
 EVERY = timedelta(days=1)

@@ -27,8 +27,9 @@ from memos.services.trace_buffer import TraceBuffer
 from memos.services.views import RouteView
 from memos.store import cubes, found, search
 from memos.store.cubes import Asked, At, View
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.found import Found
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

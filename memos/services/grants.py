@@ -15,8 +15,9 @@ from memos.rules.sharing import abilities_for, guest
 from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import audit, cubes, grants
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.grants import Grant
+from memos.store.transaction import Transaction
 
 
 def create_grant(

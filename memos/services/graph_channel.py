@@ -17,8 +17,8 @@ from memos.rules.graph_routing import SEED_HITS, evidence_of, question_keys, tie
 from memos.rules.graph_walk import personalised_pagerank
 from memos.store import graph_neighbourhood, identities
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.graph_neighbourhood import Around, Bounds, Neighbourhood, Place
+from memos.store.transaction import Transaction
 
 BOUNDS = Bounds()
 MOST_HITS = 30

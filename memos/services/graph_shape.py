@@ -11,9 +11,9 @@ from uuid import UUID
 from memos.rules.graph_walk import communities, personalised_pagerank
 from memos.rules.header import Kind
 from memos.store import graph, provenance
-from memos.store.engine import Transaction
 from memos.store.graph import Lens
 from memos.store.memories import Version
+from memos.store.transaction import Transaction
 
 MOST_TIED = 50
 """Entities named of one hyperedge."""

@@ -11,8 +11,8 @@ from memos.rules.access import Principal, Scope
 from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import audit, cubes, erasure, holds
-from memos.store.engine import Transaction
 from memos.store.holds import Hold
+from memos.store.transaction import Transaction
 
 
 def place(tx: Transaction, who: Principal, *, cube: str, memory_id: UUID | None, reason: str, now: datetime) -> Hold:

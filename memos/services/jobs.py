@@ -10,8 +10,8 @@ from memos.services.attempt import tell
 from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import jobs
-from memos.store.engine import Transaction
 from memos.store.jobs import Job
+from memos.store.transaction import Transaction
 
 
 def get_job(tx: Transaction, who: Principal, job_id: UUID) -> Job:

@@ -19,9 +19,9 @@ from memos.services.remember import utc_now
 from memos.store import decisions, marks, memories, provenance, readings, usage
 from memos.store.cubes import Cube, View
 from memos.store.decisions import Decision
-from memos.store.engine import Transaction
 from memos.store.readings import Place, Reading, Stated
 from memos.store.revision_writer import Encoded, RevisionWriter
+from memos.store.transaction import Transaction
 
 KIND = "extract"
 """The kind of the revision, and the name of the cursor."""

@@ -13,7 +13,7 @@ from uuid import UUID
 from memos.services.kv_tier import ActivationTier, ref_of
 from memos.store import kv_chunks, kv_models, kv_taint
 from memos.store.blobs import BlobRef, BlobStore
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 def forget(tx: Transaction, tier: ActivationTier, cube_id: UUID, memory_ids: Collection[UUID]) -> dict[str, int]:

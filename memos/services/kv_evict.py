@@ -25,10 +25,10 @@ from memos.services.kv_tier import ActivationTier, ref_of, spec_of
 from memos.services.remember import utc_now
 from memos.store import kv_chunks, kv_models, kv_plans
 from memos.store.blobs import BlobStore
-from memos.store.engine import Transaction
 from memos.store.kv_chunks import VERIFIED, Standing, StoredObject
 from memos.store.kv_models import Model
 from memos.store.kv_plans import StoredPlan
+from memos.store.transaction import Transaction
 
 EDIT_WINDOW_DAYS: Final = 7.0
 _SMALLER: Final[Mapping[str, tuple[str, ...]]] = {

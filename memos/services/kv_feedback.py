@@ -15,9 +15,9 @@ from memos.rules.access import Principal, Scope
 from memos.services import kv_lookup, kv_plan
 from memos.services.kv_tier import ActivationTier, ref_of
 from memos.store import audit, cubes, jobs, kv_chunks, kv_models, kv_plans, kv_taint
-from memos.store.engine import Transaction
 from memos.store.jobs import Job
 from memos.store.kv_models import Outcome
+from memos.store.transaction import Transaction
 
 TENANT: Final = "tenant"
 """The word by which a budget's scope means all cubes together."""

@@ -23,9 +23,9 @@ from memos.rules.kv_layout import KVSpec
 from memos.services.kv_tier import ref_of
 from memos.store import kv_chunks, kv_plans
 from memos.store.blobs import BlobRef, BlobStore
-from memos.store.engine import Transaction
 from memos.store.kv_chunks import NewObject
 from memos.store.kv_plans import StoredPlan
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from memos.rules.kv_policy import Advice, LoadCost, PrefillCost
 from memos.services import kv_plan
 from memos.services.kv_tier import ActivationTier, spec_of
 from memos.store import cubes, kv_chunks, kv_models
-from memos.store.engine import Transaction
 from memos.store.kv_chunks import StoredObject
 from memos.store.kv_models import Model
+from memos.store.transaction import Transaction
 
 # Until a model is calibrated: a small model on one CPU core, and a loopback link.
 DEFAULT_PREFILL: Final = PrefillCost(linear_s=2.5e-3, quadratic_s=0.0)

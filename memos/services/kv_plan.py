@@ -23,8 +23,8 @@ from memos.rules.promotion import decay_count
 from memos.services.kv_tier import ActivationTier
 from memos.store import cubes, jobs, kv_plans
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.kv_plans import Source, StoredPlan
+from memos.store.transaction import Transaction
 
 BUILD = "kv.build"
 _ROUNDS = 6

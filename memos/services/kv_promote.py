@@ -18,8 +18,9 @@ from memos.services.attempt import Attempt, Outcome
 from memos.services.kv_tier import ActivationTier
 from memos.services.remember import utc_now
 from memos.store import cubes, jobs, kv_chunks, kv_models, kv_plans
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.kv_plans import StoredPlan
+from memos.store.transaction import Transaction
 
 PROMOTE: Final = "kv.promote"
 HOURLY: Final = (PROMOTE, "kv.gc", "kv.verify")

@@ -21,8 +21,9 @@ from memos.rules.access import Principal, Scope
 from memos.rules.kv_layout import Group
 from memos.services.kv_tier import ActivationTier, ref_of
 from memos.store import kv_chunks
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.kv_chunks import StoredObject
+from memos.store.transaction import Transaction
 
 BUNDLE_MAGIC: Final = b"MKVB\x01"
 

@@ -26,9 +26,10 @@ from memos.services import signing
 from memos.settings import Settings
 from memos.store import kv_models
 from memos.store.blobs import BlobRef, BlobStore, FilesystemBlobs
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.kv_models import Model
 from memos.store.postgres_blobs import PostgresBlobs
+from memos.store.transaction import Transaction
 
 _DEK_BYTES: Final = 32
 _NONCE_BYTES: Final = 12

@@ -30,9 +30,10 @@ from memos.services.attempt import Attempt, Outcome
 from memos.services.kv_serve import label_of
 from memos.services.kv_tier import ActivationTier, ref_of, spec_of
 from memos.store import jobs, kv_chunks, kv_models, kv_plans
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.kv_chunks import QUARANTINE, VERIFIED, StoredObject
 from memos.store.kv_plans import StoredPlan
+from memos.store.transaction import Transaction
 
 VERIFY = "kv.verify"
 SAMPLE = 16

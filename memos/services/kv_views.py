@@ -11,7 +11,7 @@ from memos.services.kv_lookup import Found
 from memos.services.kv_plan import Made
 from memos.services.kv_tier import ActivationTier, spec_of
 from memos.store import kv_models
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 def plan_view(tx: Transaction, tier: ActivationTier, made: Made, model: str | None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from memos.services.graph_channel import graph_gains
 from memos.services.spaces import Vectors
 from memos.store import found, search
 from memos.store.cubes import Asked, View
-from memos.store.engine import Transaction
 from memos.store.search import Corpus, Depth, Request
+from memos.store.transaction import Transaction
 
 
 class Looked:

@@ -17,7 +17,7 @@ from memos.rules.duplicates import DEFAULT_POLICY, DuplicatePolicy, Group, Item,
 from memos.store import derivations, memories
 from memos.store.cubes import View
 from memos.store.derivations import Mergeable
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 Pair = tuple[UUID, UUID, float]
 # 1,024 x 100,000 cosines at a time are 400 MB; with this many they are 100.

@@ -15,10 +15,10 @@ from memos.services.entities import MOST_RELATIONS, lens_of
 from memos.services.graph_shape import Hyperedge
 from memos.store import graph, graph_edges, memories, provenance
 from memos.store.cubes import At
-from memos.store.engine import Transaction
 from memos.store.graph import Lens
 from memos.store.memories import Version
 from memos.store.provenance import Relation
+from memos.store.transaction import Transaction
 
 MOST_NODES = 300
 """More than a person can look at, few enough to be fast."""

@@ -17,12 +17,12 @@ from memos.store import audit, decisions, jobs, oversight, receipts, storage, tr
 from memos.store import cubes as cube_rows
 from memos.store.audit import Recorded
 from memos.store.decisions import Logged
-from memos.store.engine import Transaction
 from memos.store.jobs import Job
 from memos.store.oversight import Cell, CubeRow, QueueRow
 from memos.store.receipts import Receipt
 from memos.store.storage import Part, TableSize
 from memos.store.traces import Trace
+from memos.store.transaction import Transaction
 
 DAY = timedelta(hours=24)
 HOUR = timedelta(hours=1)

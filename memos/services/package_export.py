@@ -20,9 +20,10 @@ from memos.rules.header import Sensitivity, instant
 from memos.rules.packages import Model, Profile, Sealer
 from memos.services.signing import Keyring
 from memos.store import audit, cubes, erasure, packages, spaces
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.package_sections import SECTIONS
 from memos.store.packages import Selection
+from memos.store.transaction import Transaction
 
 
 def export(

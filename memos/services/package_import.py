@@ -36,9 +36,10 @@ from memos.services.findings import Verdict
 from memos.services.signing import Keyring
 from memos.store import audit, cubes, erasure, jobs, packages, verify
 from memos.store import receipts as receipt_rows
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.package_sections import BY_NAME, SECTIONS
 from memos.store.packages import ContentRow, Import
+from memos.store.transaction import Transaction
 
 _BATCH = 500
 _EMBEDDED_AT_ONCE = 64

@@ -17,8 +17,8 @@ from memos.services.summaries import cited
 from memos.store import claims, derivations, memories
 from memos.store.claims import Fact
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import Usage, Version
+from memos.store.transaction import Transaction
 
 # A cube about a crowd has no one subject: those most is known about stand for it.
 MOST_SUBJECTS = 8

@@ -15,9 +15,9 @@ from uuid import UUID
 from memos.rules.header import Kind
 from memos.store import cubes, erasure, found, memories, search
 from memos.store.cubes import Branch, Cube, View
-from memos.store.engine import Transaction
 from memos.store.erasure import ErasedText, ErasedVersion
 from memos.store.search import Depth
+from memos.store.transaction import Transaction
 
 Item = TypeVar("Item")
 

@@ -22,9 +22,10 @@ from memos.services.attempt import Attempt, Outcome
 from memos.services.decisions import RunPreview
 from memos.services.remember import utc_now
 from memos.store import cubes, decisions, jobs, retention, usage
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.jobs import Job
 from memos.store.retention import Standing
+from memos.store.transaction import Transaction
 
 KIND = "promote"
 EVERY = timedelta(days=1)

@@ -13,9 +13,9 @@ from memos.rules.reputation import Reputation, after_review, aged
 from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.store import audit, cubes, jobs, memories, quarantine, sources
-from memos.store.engine import Transaction
 from memos.store.quarantine import Held
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 MOST_SOURCES = 200
 

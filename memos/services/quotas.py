@@ -8,8 +8,9 @@ from uuid import UUID
 from memos.errors import Invalid, NotFound
 from memos.rules.access import Principal, Scope
 from memos.store import audit, quotas, tenants
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.quotas import TENANT, Quota
+from memos.store.transaction import Transaction
 
 
 def list_quotas(tx: Transaction, who: Principal) -> list[Quota]:

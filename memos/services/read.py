@@ -14,9 +14,9 @@ from memos.services.cursors import id_of, number_of
 from memos.services.views import Link, MemoryView, Page, ProvenanceView, page
 from memos.store import cubes, memories
 from memos.store.cubes import At, View
-from memos.store.engine import Transaction
 from memos.store.filters import compile_filter
 from memos.store.memories import Version
+from memos.store.transaction import Transaction
 
 
 def list_memories(

@@ -22,9 +22,9 @@ from memos.rules.trust import derived_trust
 from memos.services.reader import NewFact, Read
 from memos.store import claims, memories, provenance, usage
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import Version
 from memos.store.provenance import Link, Relation
+from memos.store.transaction import Transaction
 
 DISPUTED = "disputed"
 """The tag of facts that contradict each other: a person should look."""

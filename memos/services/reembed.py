@@ -21,9 +21,9 @@ from memos.services.attempt import Attempt, Outcome
 from memos.services.remember import utc_now
 from memos.services.spaces import Spaces
 from memos.store import audit, cubes, jobs, spaces
-from memos.store.engine import Transaction
 from memos.store.jobs import Job
 from memos.store.spaces import Space
+from memos.store.transaction import Transaction
 
 KIND = "reembed"
 BATCH = 64

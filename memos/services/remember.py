@@ -25,9 +25,9 @@ from memos.services.encode import encode
 from memos.services.etags import require_match
 from memos.services.views import Written, WrittenMemory
 from memos.store import audit, jobs, memories, usage
-from memos.store.engine import Transaction
 from memos.store.memories import Version
 from memos.store.revision_writer import Encoded, RevisionWriter
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

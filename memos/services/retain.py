@@ -23,8 +23,9 @@ from memos.store import ages, audit, cubes, erasure, jobs, memories, receipts
 from memos.store import holds as held_rows
 from memos.store.ages import Aged
 from memos.store.cubes import Cube
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 KIND = "retain"
 EVERY = timedelta(days=1)

@@ -19,9 +19,10 @@ from memos.services.encode import encode
 from memos.services.etags import require_match
 from memos.services.views import MemoryView
 from memos.store import audit, cubes, jobs, memories
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.memories import Version
 from memos.store.revision_writer import Encoded, RevisionWriter
+from memos.store.transaction import Transaction
 
 CHANGEABLE = frozenset(
     {

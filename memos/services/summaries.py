@@ -26,8 +26,8 @@ from memos.services.reader import Text
 from memos.store import derivations, memories
 from memos.store.cubes import View
 from memos.store.derivations import Covered, SessionSize
-from memos.store.engine import Transaction
 from memos.store.memories import Version
+from memos.store.transaction import Transaction
 
 CountTokens = Callable[[str], int]
 MIN_TURNS: Final = DEFAULT_POLICY.min_turns

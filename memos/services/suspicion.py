@@ -15,9 +15,9 @@ from memos.rules.reputation import Reputation, after_writes
 from memos.rules.suspicion import Suspicion, class_of, judge, look_at
 from memos.rules.trust import TrustClass
 from memos.store import quarantine, sources
-from memos.store.engine import Transaction
 from memos.store.quarantine import SetAside
 from memos.store.revision_writer import RevisionWriter
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from memos.rules.header import canonical, instant
 from memos.rules.routing_weights import WEIGHTS_VERSION
 from memos.services.gathering import Gathered, Recall, Scored, SearchQuery, gather
 from memos.store import traces
-from memos.store.engine import Transaction
 from memos.store.reading import Read
 from memos.store.traces import Trace
+from memos.store.transaction import Transaction
 
 MOST_ITEMS = 20
 _SAMPLES = 1_000_000

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from memos.rules.access import Principal, Scope
 from memos.store import audit
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

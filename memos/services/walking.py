@@ -15,8 +15,8 @@ from memos.rules.understanding import understand
 from memos.services.graph_channel import GraphCandidate, graph_candidates
 from memos.store import cubes, memories
 from memos.store.cubes import At
-from memos.store.engine import Transaction
 from memos.store.memories import Version
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from memos.services.cursors import id_of
 from memos.services.views import Page, page
 from memos.settings import Settings
 from memos.store import audit, cubes, events, webhooks
-from memos.store.engine import Transaction
 from memos.store.events import Event
+from memos.store.transaction import Transaction
 from memos.store.webhooks import MOST_WEBHOOKS, Delivery, Webhook
 
 

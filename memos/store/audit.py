@@ -13,7 +13,7 @@ from uuid import UUID
 from memos.rules.access import Principal
 from memos.rules.header import canonical, instant
 from memos.rules.versioning import GENESIS
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

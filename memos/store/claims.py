@@ -9,8 +9,8 @@ from uuid import UUID
 from memos.rules.reconcile import Claim, claim_from_json
 from memos.store import memories
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import SHOWN, Version, visible
+from memos.store.transaction import Transaction
 
 Slot = tuple[str, str]
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from memos.errors import Conflict, Invalid, NotFound
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 MAIN = "main"
 At = int | str | datetime | None

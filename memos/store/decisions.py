@@ -11,7 +11,7 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from uuid import UUID
 import numpy as np
 
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import COLUMNS, SHOWN, Version, visible
+from memos.store.transaction import Transaction
 
 _JOIN = "LEFT JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id"
 # What was put away can still be told about; what has expired cannot.

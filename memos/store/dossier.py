@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from uuid import UUID
 
 from memos.store import kv_taint
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import SHOWN, visible
+from memos.store.transaction import Transaction
 
 EDGES: Final[Mapping[str, str]] = {
     "derived": "SELECT memory_id AS id, source_memory_id AS via FROM memory_sources WHERE tenant_id = :tenant "

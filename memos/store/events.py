@@ -19,7 +19,8 @@ import uuid_utils.compat as uuid_utils
 
 from memos.rules.header import instant
 from memos.store import jobs
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
+from memos.store.transaction import Transaction
 
 DELIVER = "deliver"
 """The kind of job that sends what waits for a webhook. Its own end is no event, or one would follow the other for ever."""

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from memos.store.cubes import Branch
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 # Turns are short: against a mean of 16 terms the stored impact orders postings nearly as the live mean would. It only
 # chooses candidates; scores are computed from counts and the branch's own mean.

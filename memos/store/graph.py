@@ -15,9 +15,9 @@ import uuid_utils.compat as uuid_utils
 
 from memos.rules.entities import entity_key
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.identities import Meanings
 from memos.store.memories import SHOWN, visible
+from memos.store.transaction import Transaction
 
 RECALLABLE = "v.state IN ('generated', 'activated', 'frozen')"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from memos.store.engine import Transaction
 from memos.store.graph import Lens
+from memos.store.transaction import Transaction
 
 
 def following(tx: Transaction, lens: Lens, memory_ids: Collection[UUID]) -> list[tuple[UUID, UUID]]:

@@ -18,10 +18,10 @@ from uuid import UUID
 
 from memos.rules.filters import Filter, mentions
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.filters import compile_filter
 from memos.store.identities import Meanings
 from memos.store.memories import SHOWN, visible
+from memos.store.transaction import Transaction
 
 RECALLABLE = "v.state IN ('generated', 'activated', 'frozen')"
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from memos.errors import IdempotencyConflict
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from memos.store.cubes import Branch, View
-from memos.store.engine import Transaction
 from memos.store.memories import lineage_parameters
+from memos.store.transaction import Transaction
 
 Key = tuple[UUID, UUID | None]
 """An entity, and the memory within which the decision holds (None: everywhere)."""

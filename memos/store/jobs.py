@@ -11,7 +11,8 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import Conflict, NotFound
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from sqlalchemy import RowMapping
 from memos.errors import NotFound
 from memos.rules.kv_address import Chunk
 from memos.rules.kv_layout import CHUNK_TOKENS, Group
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

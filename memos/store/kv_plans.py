@@ -16,8 +16,8 @@ import uuid_utils.compat as uuid_utils
 from memos.errors import NotFound
 from memos.rules.activation_plan import TokenSpan
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import SHOWN, visible
+from memos.store.transaction import Transaction
 
 USES_KEPT = 8
 """Uses remembered one by one: the policy asks for two."""

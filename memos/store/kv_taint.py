@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 TAINTED: Final = (
     "WITH RECURSIVE tainted (key) AS ("

@@ -9,7 +9,7 @@ from uuid import UUID
 from memos.errors import Conflict, ErasedContent, Misconfigured
 from memos.rules.receipts import key_id, mark
 from memos.store.cubes import Cube
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 def wanted(cube: Cube) -> bool:

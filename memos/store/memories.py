@@ -10,7 +10,7 @@ from uuid import UUID
 
 from memos.rules.header import Draft, Kind, Source
 from memos.store.cubes import View
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from memos.rules import strength
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 from memos.store.usage import INITIAL_STABILITY, days_since
 
 COUNTED_WHOLE = 25_000

@@ -12,8 +12,8 @@ from uuid import UUID
 import numpy as np
 from pgvector import HalfVector
 
-from memos.store.engine import Transaction
 from memos.store.package_sections import Section
+from memos.store.transaction import Transaction
 from memos.store.version_rows import INSERT_CONTENTS
 
 WRITE_TIMEOUT_S: Final = 1_800

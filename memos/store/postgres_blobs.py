@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from memos.errors import NotFound, StorageFull, Unavailable
 from memos.store.blobs import READ_BYTES, BlobReader, BlobRef, StoredBlob, checked_owner
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
+from memos.store.transaction import Transaction
 
 PART_BYTES = 2**20
 

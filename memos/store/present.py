@@ -17,9 +17,9 @@ from sqlalchemy import RowMapping
 
 from memos.store import folds
 from memos.store.cubes import Branch
-from memos.store.engine import Transaction
 from memos.store.folds import IMPACT
 from memos.store.memories import Version
+from memos.store.transaction import Transaction
 
 RECALLABLE = frozenset({"generated", "activated", "frozen"})
 

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from memos.rules.header import Source
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import SHOWN, Version, visible
+from memos.store.transaction import Transaction
 
 
 class Relation(StrEnum):

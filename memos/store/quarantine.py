@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from memos.store import events
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from memos.errors import QuotaExceeded
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 TENANT = "tenant"
 RETRY_AFTER_S = 3_600

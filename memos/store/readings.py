@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from memos.store.cubes import Branch
-from memos.store.engine import Transaction
 from memos.store.memories import COLUMNS, SHOWN, Version
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

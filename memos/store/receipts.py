@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from memos.errors import NotFound
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from uuid import UUID
 from memos.rules import strength
 from memos.rules.forgetting import Policy
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.memories import SHOWN, visible
+from memos.store.transaction import Transaction
 from memos.store.usage import INITIAL_STABILITY, days_since
 
 MADE_BY_WORKERS = ("decay",)

@@ -31,9 +31,9 @@ from memos.rules.versioning import (
 )
 from memos.store import cubes, events, marks, memories, present, provenance, quotas, revisions, spaces
 from memos.store.cubes import Branch, Cube, View
-from memos.store.engine import Transaction
 from memos.store.memories import Version
 from memos.store.provenance import Link, Origins
+from memos.store.transaction import Transaction
 from memos.store.version_rows import INSERT_CONTENTS, INSERT_VERSIONS, Seal, record
 
 TOMBSTONE = "tombstone"

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from memos.errors import Conflict, NotFound
 from memos.store.cubes import Branch, Cube
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 _REVISION = (
     "r.number AS revision, b.name AS branch, r.parent, r.merged_from, r.kind, r.author, r.reason, r.created_at, "

@@ -18,11 +18,11 @@ from memos.rules.filters import mentions
 from memos.rules.pool import Pool
 from memos.store.columns import COLUMNS, pool_of
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.filters import compile_filter
 from memos.store.memories import SHOWN, visible
 from memos.store.request import Corpus, Depth, Request, condition_of, counts
 from memos.store.search_past import of_past
+from memos.store.transaction import Transaction
 
 __all__ = ["Corpus", "Depth", "Request", "candidates", "document_frequencies", "exhaustive", "terms_of"]
 

@@ -8,10 +8,10 @@ from memos.rules.filters import mentions
 from memos.rules.pool import Pool
 from memos.store.columns import COLUMNS, pool_of
 from memos.store.cubes import View
-from memos.store.engine import Transaction
 from memos.store.filters import compile_filter
 from memos.store.memories import SHOWN, visible
 from memos.store.request import Corpus, Request, counts
+from memos.store.transaction import Transaction
 
 _RECALLABLE = "v.state IN ('generated', 'activated', 'frozen')"
 _FOLDED_BY = """EXISTS (SELECT 1 FROM memory_sources s JOIN {among} o ON o.memory_id = s.source_memory_id

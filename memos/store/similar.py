@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memos.store.cubes import Branch
-from memos.store.engine import Transaction
 from memos.store.readings import Place
+from memos.store.transaction import Transaction
 
 
 def after(tx: Transaction, branch: Branch, place: Place, most: int) -> list[Place]:

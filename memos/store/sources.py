@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from memos.rules.reputation import Reputation
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

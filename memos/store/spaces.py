@@ -17,7 +17,7 @@ from pgvector import HalfVector
 
 from memos.errors import NotFound, Unavailable
 from memos.rules.packages import Model
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 
 class SpaceChanged(Unavailable):

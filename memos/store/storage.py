@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 SAMPLED_ROWS = 1_000
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from memos.errors import Conflict, NotFound
 from memos.rules.access import ALL_SCOPES, LABELS, Principal, Scope, hash_key
 from memos.rules.header import Sensitivity
-from memos.store.engine import Transaction
 from memos.store.schema import owner_connection
+from memos.store.transaction import Transaction
 
 DEFAULT_TENANT = "default"
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from memos.rules import strength
 from memos.rules.promotion import RECALL_HALF_LIFE_DAYS
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 
 RECENT = 8
 """Recalls remembered one by one; policies ask for no more."""

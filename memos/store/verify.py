@@ -19,9 +19,10 @@ from memos.rules.header import sha256
 from memos.rules.versioning import Closed, Opened, commitment, fingerprint
 from memos.store import cubes, folds, present
 from memos.store.cubes import Branch
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.memories import COLUMNS, Version
 from memos.store.schema import owner_connection
+from memos.store.transaction import Transaction
 
 _REBUILD_BATCH = 1_000  # version ids per statement: a second or so each, far from any timeout
 

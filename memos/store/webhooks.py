@@ -11,7 +11,8 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import NotFound
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
+from memos.store.transaction import Transaction
 
 MOST_WEBHOOKS = 50
 """Of one tenant: each event is written once for every one of them."""

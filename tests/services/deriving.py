@@ -16,8 +16,8 @@ from memos.services import branch, consolidate, extract, read, recall, remember
 from memos.services.remember import ItemIn, MessageIn
 from memos.services.views import MemoryView
 from memos.store import cubes, memories
-from memos.store.engine import Transaction
 from memos.store.jobs import Job
+from memos.store.transaction import Transaction
 from memos.wiring import App
 from tests.services.running import fact, head, make_cube, run, write
 

@@ -39,7 +39,7 @@ from memos.services.recall import SearchQuery, search_cubes
 from memos.services.remember import utc_now
 from memos.store import ages, audit, cubes, jobs, memories
 from memos.store.calling import CALLER
-from memos.store.engine import Transaction
+from memos.store.transaction import Transaction
 from memos.wiring import App
 from tests.services.running import fact, look, make_cube, write
 

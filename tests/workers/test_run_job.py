@@ -20,8 +20,9 @@ from memos.services import administer, indexing, remember, stopping, work
 from memos.services.attempt import Attempt, Outcome
 from memos.services.remember import utc_now
 from memos.store import cubes, jobs, present
-from memos.store.engine import Database, Transaction
+from memos.store.engine import Database
 from memos.store.jobs import Job
+from memos.store.transaction import Transaction
 from memos.wiring import App, login_url
 
 Handlers = dict[str, Callable[[Attempt], Outcome]]
