@@ -25,7 +25,6 @@ from memos.store.backlog import Backlog
 from memos.store.reading import Read, Reader
 from memos.tracing import statement_span
 
-
 Nudge = Callable[[UUID, UUID, str], None]
 _statements: dict[str, TextClause] = {}
 
