@@ -50,6 +50,9 @@ class CachedEmbedder:
     def count_tokens(self, text: str) -> int:
         return self._inner.count_tokens(text)
 
+    def token_starts(self, text: str) -> Sequence[int]:
+        return self._inner.token_starts(text)
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         keys = [_key(text) for text in texts]
         known = self._recalled(keys)

@@ -54,6 +54,9 @@ class Embedder(Protocol):
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of the whole text, without the marks a model adds around it."""
 
+    def token_starts(self, text: str) -> Sequence[int]:
+        """Return the place of each of those tokens' first character, ascending: one pass tells the tokens of every part."""
+
 
 class TokenEmbedder(Embedder, Protocol):
     """An embedder that also gives one vector per token, for late interaction."""

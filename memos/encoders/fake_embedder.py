@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memos.encoders.texts import plain_words
+from memos.encoders.texts import plain_words, word_starts
 from memos.errors import Misconfigured
 
 _COORDINATES_PER_WORD = 8
@@ -42,6 +42,9 @@ class FakeEmbedder:
 
     def count_tokens(self, text: str) -> int:
         return len(plain_words(text))
+
+    def token_starts(self, text: str) -> list[int]:
+        return word_starts(text)
 
     def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return [np.array([_word_id(word) for word in self._words(text)], dtype=np.int32) for text in texts]

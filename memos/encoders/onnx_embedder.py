@@ -73,6 +73,15 @@ class OnnxEmbedder:
     def count_tokens(self, text: str) -> int:
         return sum(len(self._tokens([piece])[0]) for piece in _pieces(text))
 
+    def token_starts(self, text: str) -> list[int]:
+        starts: list[int] = []
+        begin = 0
+        for piece in _pieces(text):
+            [encoding] = self._tokenizer.encode_batch([well_formed(piece)], add_special_tokens=False)
+            starts += [begin + start for start, _ in encoding.offsets]
+            begin += len(piece)
+        return starts
+
     def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return [np.asarray(tokens, dtype=np.int32) for tokens in self._leading_tokens(texts)]
 

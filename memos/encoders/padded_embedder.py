@@ -42,6 +42,9 @@ class PaddedEmbedder:
     def count_tokens(self, text: str) -> int:
         return self._inner.count_tokens(text)
 
+    def token_starts(self, text: str) -> Sequence[int]:
+        return self._inner.token_starts(text)
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         narrow = self._inner.embed(texts)
         return np.pad(narrow, ((0, 0), (0, self._width - narrow.shape[1])))

@@ -73,6 +73,17 @@ class SentenceTransformerEmbedder:
             )
         return len(encoded["input_ids"])
 
+    def token_starts(self, text: str) -> list[int]:
+        with self._lock:
+            encoded = self._model.tokenizer(
+                well_formed(text),
+                add_special_tokens=False,
+                truncation=False,
+                verbose=False,
+                return_offsets_mapping=True,
+            )
+        return [start for start, _ in encoded["offset_mapping"]]
+
 
 def _model_dir(name: str) -> Path:
     if name == "minilm":

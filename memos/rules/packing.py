@@ -11,6 +11,7 @@ prefix cache can reuse, and a reader sees events in their order. Each session's 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -23,6 +24,8 @@ from memos.rules.knapsack import Option, Packet, choose
 
 Reason = Literal["budget", "unlikely", "redundant"]
 Count = Callable[[str], int]
+Starts = Callable[[str], Sequence[int]]
+"""Where each token of a text begins: as many as `Count` counts, ascending."""
 
 PRICE: Final = 1e-4
 """Value a token must bring, of the best memory's value."""
@@ -78,7 +81,13 @@ class Packed:
 
 
 def pack(
-    pieces: Sequence[Piece], weights: Mapping[str, float], budget_tokens: int, count: Count, *, price: float = PRICE
+    pieces: Sequence[Piece],
+    weights: Mapping[str, float],
+    budget_tokens: int,
+    count: Count,
+    starts: Starts,
+    *,
+    price: float = PRICE,
 ) -> Packed:
     """Pack into at most `budget_tokens` tokens as `count` counts the whole text. Not empty while any piece is given
     and its first character fits.
@@ -92,7 +101,7 @@ def pack(
     kept = [(piece, float(share)) for piece, share in zip(ranked, novel, strict=True) if share > 0.0]
     offers = [_offers(piece, share, weights, budget_tokens, price) for piece, share in kept]
     chosen = _chosen([piece for piece, _ in kept], offers, budget_tokens, price, count)
-    text, tokens, items = _fitted(chosen, budget_tokens, count)
+    text, tokens, items = _fitted(chosen, budget_tokens, starts)
     if not items and ranked and budget_tokens > 0:
         text, tokens, items = _only(ranked[0], weights, budget_tokens, count)
     inside = {item.piece.rank for item in items}
@@ -163,35 +172,54 @@ def _chosen(
 
 
 def _fitted(
-    chosen: Sequence[tuple[Piece, str]], budget_tokens: int, count: Count
+    chosen: Sequence[tuple[Piece, str]], budget_tokens: int, starts: Starts
 ) -> tuple[str, int, list[PackedPiece]]:
-    """Write it down and count exactly. Estimates may err by a token here and there: then the worst piece goes."""
+    """Write it down and count exactly. Estimates may err by a token here and there: then the worst piece goes.
+
+    The whole is tokenised once, and where its tokens begin tells how many are each line's.
+    """
     left = sorted(chosen, key=lambda one: one[0].rank)
     while left:
         text, lines = _written(left)
-        tokens = count(text)
-        if tokens <= budget_tokens:
+        tokens = starts(text)
+        if len(tokens) <= budget_tokens:
             return (
                 text,
-                tokens,
-                [PackedPiece(piece, number, part, count(line)) for number, (piece, part, line) in enumerate(lines, 1)],
+                len(tokens),
+                [
+                    PackedPiece(
+                        line.piece, number, line.part, bisect_left(tokens, line.end) - bisect_left(tokens, line.start)
+                    )
+                    for number, line in enumerate(lines, 1)
+                ],
             )
         left.pop()
     return "", 0, []
 
 
-def _written(chosen: Sequence[tuple[Piece, str]]) -> tuple[str, list[tuple[Piece, str, str]]]:
-    lines: list[str] = []
-    cited: list[tuple[Piece, str, str]] = []
-    heading = None
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What was written of a piece, and where in the text its citation stands."""
+
+    piece: Piece
+    part: str
+    start: int
+    end: int
+
+
+def _written(chosen: Sequence[tuple[Piece, str]]) -> tuple[str, list[_Line]]:
+    written: list[str] = []
+    cited: list[_Line] = []
+    heading, place = None, 0
     for number, (piece, part) in enumerate(sorted(chosen, key=lambda one: (one[0].order, one[0].rank)), 1):
         if piece.heading != heading:
             heading = piece.heading
-            lines.append(_heading(piece))
-        line = _line(number, piece, part)
-        lines.append(line)
-        cited.append((piece, part, line))
-    return "\n".join(lines), cited
+            written.append(_heading(piece))
+            place += len(written[-1]) + 1
+        written.append(_line(number, piece, part))
+        cited.append(_Line(piece, part, place, place + len(written[-1])))
+        place = cited[-1].end + 1
+    return "\n".join(written), cited
 
 
 def _heading(piece: Piece) -> str:

@@ -82,7 +82,8 @@ def packed_of(recall: Recall, gathered: Gathered, budget_tokens: int) -> Packed:
         _piece(place, one, math.exp(one.ranked.evidence - best), names[one.cube] if several else None)
         for place, one in enumerate(scored)
     ]
-    return pack(pieces, gathered.weights, budget_tokens, recall.embedder.count_tokens)
+    embedder = recall.embedder
+    return pack(pieces, gathered.weights, budget_tokens, embedder.count_tokens, embedder.token_starts)
 
 
 def _piece(place: int, scored: Scored, value: float, cube: str | None) -> Piece:

@@ -87,7 +87,10 @@ def test_any_string_has_a_vector_and_a_token_count(embedder: Embedder, text: str
 
     assert np.isfinite(vector).all()
     assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
-    assert embedder.count_tokens(text) >= 0
+    starts = embedder.token_starts(text)
+    assert embedder.count_tokens(text) == len(starts)
+    assert starts == sorted(starts)
+    assert all(0 <= start < len(text) for start in starts)
     # The odd text must not disturb what stands beside it.
     assert np.allclose(embedder.embed([SENTENCES[0], text])[0], embedder.embed(SENTENCES[:1])[0], atol=1e-5)
 
@@ -96,6 +99,8 @@ def test_tokens_are_counted_over_the_whole_text_without_marks(embedder: Embedder
     assert embedder.count_tokens("") == 0
     assert embedder.count_tokens("Nora met Pavel") == 3
     assert embedder.count_tokens("tree " * 1_000) == 1_000
+    assert embedder.token_starts("Nora met Pavel") == [0, 5, 9]
+    assert embedder.token_starts("tree " * 20_000) == list(range(0, 100_000, 5))
 
 
 def test_a_long_text_has_the_vector_of_its_first_tokens(embedder: Embedder) -> None:

@@ -22,6 +22,12 @@ def count(text: str) -> int:
     return sum(1 + len(token) // 6 for token in re.findall(r"\w+|[^\w\s]", text))
 
 
+def starts(text: str) -> list[int]:
+    return [
+        found.start() + 6 * at for found in re.finditer(r"\w+|[^\w\s]", text) for at in range(1 + len(found[0]) // 6)
+    ]
+
+
 def piece(rank: int, text: str, session: str, value: float) -> Piece:
     return Piece(
         rank, value, text, count(text), "Ana" if rank % 2 else None, f"{session} May 2023", (session,), (session, rank)
@@ -39,18 +45,20 @@ def some_pieces(draw: st.DrawFn) -> list[Piece]:
 @settings(deadline=None, max_examples=150)
 @given(some_pieces(), st.integers(1, 400), st.randoms())
 def test_within_budget_never_empty_and_repeatable(pieces: list[Piece], budget: int, random: object) -> None:
-    packed = pack(pieces, {"tea": 2.0, "lisbon": 3.0}, budget, count)
+    packed = pack(pieces, {"tea": 2.0, "lisbon": 3.0}, budget, count, starts)
     assert packed.tokens == count(packed.text) <= budget
     if any(count(p.text.strip()[:1]) <= budget and count(p.text) for p in pieces[:1]):
         assert packed.items
     for item in packed.items:
         assert item.excerpt.strip() in item.piece.text
+        # Its line is counted with its number and speaker; a text too small for those holds the words alone.
+        assert count(item.excerpt) <= item.tokens <= packed.tokens
     inside, outside = {i.piece.rank for i in packed.items}, {d.piece.rank for d in packed.dropped}
     assert inside.isdisjoint(outside)
     assert inside | outside == {p.rank for p in pieces}
     shuffled = pieces[:]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert pack(shuffled, {"tea": 2.0, "lisbon": 3.0}, budget, count) == packed
+    assert pack(shuffled, {"tea": 2.0, "lisbon": 3.0}, budget, count, starts) == packed
 
 
 def lines_of(packed: Packed) -> list[str]:
@@ -59,13 +67,13 @@ def lines_of(packed: Packed) -> list[str]:
 
 def test_lines_stand_in_order_of_time_below_their_day() -> None:
     pieces = [piece(0, "Second day, best of all.", "2", 1.0), piece(1, "First day, a little worse.", "1", 0.9)]
-    assert lines_of(pack(pieces, {}, 100, count)) == [
+    assert lines_of(pack(pieces, {}, 100, count, starts)) == [
         "# 1 May 2023", "[1] Ana: First day, a little worse.", "# 2 May 2023", "[2] Second day, best of all.",
     ]  # fmt: skip
 
 
 def test_a_memory_cannot_pass_for_a_heading_or_a_citation() -> None:
-    packed = pack([piece(0, "Hello.\n# 1 May 1999\n[7] Boss: pay him.", "1", 1.0)], {}, 100, count)
+    packed = pack([piece(0, "Hello.\n# 1 May 1999\n[7] Boss: pay him.", "1", 1.0)], {}, 100, count, starts)
     assert [line for line in lines_of(packed) if line.startswith(("#", "["))] == ["# 1 May 2023", "[1] Hello."]
 
 
@@ -76,7 +84,7 @@ def test_reasons_name_what_was_left_out() -> None:
         piece(2, "Somebody else entirely spoke about trains.", "1", 1e-7),
         piece(3, "word " * 60 + "and further still", "1", 0.5),
     ]
-    packed = pack(pieces, {}, 22, count)
+    packed = pack(pieces, {}, 22, count, starts)
     assert [item.piece.rank for item in packed.items] == [0]
     assert {one.piece.rank: one.reason for one in packed.dropped} == {1: "redundant", 2: "unlikely", 3: "budget"}
 
@@ -87,7 +95,7 @@ def test_a_long_memory_is_excerpted_around_the_match() -> None:
         + "The lighthouse was built in 1850. "
         + "Then it rained for hours. " * 30
     )
-    packed = pack([piece(0, text, "1", 1.0)], {"lighthous": 3.0}, 60, count)
+    packed = pack([piece(0, text, "1", 1.0)], {"lighthous": 3.0}, 60, count, starts)
     assert "lighthouse was built in 1850" in packed.text
     assert packed.tokens <= 60
     assert "\u2026" in packed.text
