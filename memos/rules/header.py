@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 DEFAULT_PRIORITY = 0.5
@@ -122,12 +122,18 @@ def instant(moment: datetime | None) -> str | None:
 
 def canonical(value: object) -> bytes:
     """JSON in one spelling only: sorted keys, no spaces, UTF-8, and numbers as PostgreSQL gives them back."""
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _ENCODER.encode(_plain(value)).encode()
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_AS_THEY_ARE: Final = frozenset({str, int, bool})
 
 
 def _plain(value: object) -> object:
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value  # nearly all: every version is hashed three times, and asking for a Mapping is slow
     match value:
         case float() if value.is_integer():
             return int(Decimal(repr(value)))  # jsonb keeps the shortest decimal, and returns 1e22 as an integer

@@ -46,7 +46,8 @@ class _Family:
 
 
 def _family(name: str, weight: float, *alternatives: str) -> _Family:
-    return _Family(name, weight, re.compile("|".join(alternatives), re.IGNORECASE))
+    """For folded text, so in lower case: a pattern that ignores case takes twice as long."""
+    return _Family(name, weight, re.compile("|".join(alternatives)))
 
 
 _FAMILIES: Final = (
@@ -76,7 +77,7 @@ _FAMILIES: Final = (
         r"<\|?(?:im_start|im_end|system|endoftext|eot_id|start_header_id)\|?>",
         r"\[/?(?:inst|system)\]|<<\s*/?sys\s*>>",
         r"</?(?:system|instructions?|admin)(?:[ _-]?(?:prompt|message|note))?>",
-        r"\bend of (?:system )?prompt\b|\bBEGIN SYSTEM\b",
+        r"\bend of (?:system )?prompt\b|\bbegin system\b",
     ),
     _family(
         "leaks the prompt",

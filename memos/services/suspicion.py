@@ -48,11 +48,14 @@ def judged(
     known = sources.known(tx, who.key_id, {c.value for c in classes}) if drafts else {}
     stranger = Reputation(now)
     why = [judge(one, c, known.get(c.value, stranger)) for one, c in zip(found, classes, strict=True)]
-    stamped = [
-        replace(draft, trust=min(draft.trust, one.trust), quarantined=one.quarantined)
-        for draft, one in zip(drafts, why, strict=True)
-    ]
+    stamped = [_stamped(draft, one) for draft, one in zip(drafts, why, strict=True)]
     return Judged(stamped, why, known)
+
+
+def _stamped(draft: Draft, one: Suspicion) -> Draft:
+    if one.trust >= draft.trust and one.quarantined == draft.quarantined:
+        return draft
+    return replace(draft, trust=min(draft.trust, one.trust), quarantined=one.quarantined)
 
 
 def keep(
