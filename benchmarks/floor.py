@@ -23,6 +23,7 @@ from pgvector.psycopg import register_vector
 
 from benchmarks.server import Service
 from memos.encoders.embedder import Embedder
+from memos.store.cubes import BREADTH, WIDE_BREADTH, WIDE_FROM
 
 # Where the present of a cube lives: rows of its main branch in `heads`.
 BRANCH_SQL = """
@@ -48,7 +49,8 @@ FILTER_SQL = """
                 AND v.metadata ->> 'topic' = %(topic)s)
 """
 # How the service sets its searches up; an index is only as good as its settings.
-SESSION_SQL = ("SET hnsw.ef_search = 100", "SET hnsw.iterative_scan = relaxed_order")
+SESSION_SQL = ("SET hnsw.iterative_scan = relaxed_order",)
+BREADTH_SQL = "SET hnsw.ef_search = {breadth}"
 # A sort over all rows of the branch is exact; plain index scans are what HNSW answers through.
 EXACT_SQL = ("SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off")
 SETTLE_SQL = "VACUUM (ANALYZE)"
@@ -64,6 +66,8 @@ class Floor:
         self._embedder = embedder
         self._scope = {"tenant": tenant, "branch": branch}
         self.rows, self.indexed = self._count()
+        breadth = WIDE_BREADTH if self.rows >= WIDE_FROM else BREADTH
+        connection.execute(BREADTH_SQL.format(breadth=breadth).encode())
 
     @classmethod
     def of_cube(cls, connection: psycopg.Connection[Any], embedder: Embedder, cube_id: str) -> Self:

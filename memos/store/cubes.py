@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import bindparam, text
@@ -18,6 +18,11 @@ from memos.store.transaction import Transaction
 MAIN = "main"
 At = int | str | datetime | None
 _WORD = re.compile(r"[^\W_]+")
+# How many candidates a walk through the vector graph holds (`hnsw.ef_search`), and from how many memories on it holds more:
+# in a larger graph the same walk misses more of what is nearest.
+BREADTH: Final = 100
+WIDE_BREADTH: Final = 200
+WIDE_FROM: Final = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,7 @@ def delete_branch(tx: Transaction, branch: Branch) -> None:
         tx.run(f"DELETE FROM {table} WHERE tenant_id = :tenant AND branch_id = :id", id=branch.id)
 
 
-RESOLVE = """
+RESOLVE = f"""
 WITH RECURSIVE target AS (
     SELECT c.id AS cube_id, c.name AS cube_name, c.description, c.policy, c.last_revision,
            c.created_at AS cube_created_at, b.id, b.name, b.base_branch_id, b.fork_revision, b.head_revision,
@@ -241,7 +246,8 @@ SELECT target.*, (:how = 'tag' AND NOT EXISTS (SELECT 1 FROM revision_tags t WHE
            GROUP BY term) s) AS documents,
        (SELECT array_agg(s.name ORDER BY s.name) FROM speakers s WHERE s.tenant_id = :tenant
            AND s.branch_id = (SELECT id FROM line ORDER BY depth DESC LIMIT 1) AND s.memories > 0
-           AND (s.words && CAST(:words AS text[]) OR position(lower(s.name) IN :query) > 0)) AS speakers
+           AND (s.words && CAST(:words AS text[]) OR position(lower(s.name) IN :query) > 0)) AS speakers,
+       CASE WHEN target.live_count >= {WIDE_FROM} THEN set_config('hnsw.ef_search', '{WIDE_BREADTH}', true) END AS breadth
 FROM target
 """
 

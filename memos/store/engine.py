@@ -32,6 +32,7 @@ from memos.rules.header import Sensitivity
 from memos.settings import Settings
 from memos.store.backlog import Backlog
 from memos.store.calling import CALLER
+from memos.store.cubes import BREADTH
 from memos.store.reading import Reader
 from memos.store.transaction import Nudge, Transaction, sight_of, statement_of
 from memos.tracing import trace_statements
@@ -203,7 +204,7 @@ def _engine(url: str, settings: Settings, application_name: str) -> Engine:
                     "jit": "off",  # compiling costs more than these queries take
                     "plan_cache_mode": "force_custom_plan",  # branch and tenant decide which index is right
                     "hnsw.iterative_scan": "relaxed_order",  # a filter must not empty the answer
-                    "hnsw.ef_search": 100,
+                    "hnsw.ef_search": BREADTH,
                 }.items()
             ),
         },
