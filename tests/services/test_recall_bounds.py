@@ -65,3 +65,18 @@ def test_a_filter_holds_in_every_channel(app: App, owner: Principal, cube: str, 
     asked = SearchQuery(query, limit=50, filter={"tags": {"contains": "kept"}})
     answer = recall.search_cubes(app.recall, owner, [cube], asked, clock=NOW)
     assert [hit.content for hit in answer.items] == ["the bridge is open"]
+
+
+def test_a_large_branch_is_walked_wider_for_one_transaction(app: App, owner: Principal) -> None:
+    with app.database.transaction(owner.tenant_id) as tx:
+        administer.create_cube(tx, owner, name="grown", description="", policy={}, now=NOW)
+        tx.run(
+            "UPDATE branches SET live_count = :n WHERE tenant_id = :tenant AND id = :branch",
+            n=cubes.WIDE_FROM,
+            branch=cubes.view(tx, "grown").branch.id,
+        )
+    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
+        cubes.view_for_query(tx, "grown", "main", None)
+        assert tx.scalar("SELECT current_setting('hnsw.ef_search')") == str(cubes.WIDE_BREADTH)
+    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
+        assert tx.scalar("SELECT current_setting('hnsw.ef_search')") == str(cubes.BREADTH)
