@@ -182,7 +182,7 @@ def test_the_nearest_program_that_knows_the_server_is_taken(tmp_path: Path, monk
     near = a_program(tmp_path / "debian" / "16" / "bin", "16.3")
     assert dump_tools.choose("pg_dump", "15.7") == (near, "16.3")
     assert dump_tools.choose("pg_dump", "15.7", version) == (own, version)
-    with pytest.raises(EmbeddedError, match="must be of version 99 or newer.*postgresql-client-99"):
+    with pytest.raises(EmbeddedError, match=r"must be of version 99 or newer.*postgresql-client-99"):
         dump_tools.choose("pg_dump", "99.1")
     monkeypatch.setattr(dump_tools, "wheel_folder", lambda *_: tmp_path / "no wheel")
     broken = a_program(tmp_path / "path", "14.1")
@@ -191,7 +191,7 @@ def test_the_nearest_program_that_knows_the_server_is_taken(tmp_path: Path, monk
         dump_tools.choose("pg_dump", "17.0")
     for program in (near, broken):
         program.unlink()
-    with pytest.raises(EmbeddedError, match="neither in the wheel.*nor on the PATH"):
+    with pytest.raises(EmbeddedError, match=r"neither in the wheel.*nor on the PATH"):
         dump_tools.choose("pg_dump", "17.0")
 
 

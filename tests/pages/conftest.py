@@ -58,6 +58,7 @@ class House:
             "decisions": "/admin/decisions",
             "quarantine": "/admin/quarantine",
             "traces": "/admin/traces",
+            "traces found": "/admin/traces?find=When+does",
             "trace": f"/admin/traces/{self.trace}",
             "audit": "/admin/audit",
             "audit of cubes": "/admin/audit?action=cube",

@@ -92,6 +92,44 @@ def test_why_did_the_agent_say_this(visitor: TestClient, house: House) -> None:
     assert "<html" not in part
 
 
+def test_from_what_the_agent_kept_to_who_said_it_and_who_read_it(
+    client: TestClient, visitor: TestClient, make_key: Callable[..., str]
+) -> None:
+    """An answer's context hash, the trace, the memory, the turn it was made from, the key that wrote that, who was given it."""
+    client.post("/v1/cubes", json={"name": "why", "policy": {"audit_reads": "all"}})
+    bot = TestClient(client.app, headers={"Authorization": f"Bearer {make_key('read', 'write', name='why-bot')}"})
+    said = {"role": "user", "name": "Mia", "content": "The museum in Porto closes at six."}
+    written = bot.post("/v1/cubes/why/messages", json={"session_id": "s1", "messages": [said]}).json()
+    turn = written["memories"][0]["id"]
+    answer = bot.post("/v1/cubes/why/context", json={"query": "When does the museum close?"}).json()
+
+    for kept in (answer["context_hash"], answer["trace_id"], answer["context_hash"].upper()):
+        opened = visitor.get(f"/admin/traces?find={kept}")
+        assert (opened.status_code, opened.headers["location"]) == (303, f"/admin/traces/{answer['trace_id']}")
+    assert answer["trace_id"] in visitor.get("/admin/traces?find=MUSEUM+close").text
+    assert "No such traces" in visitor.get("/admin/traces?find=aquarium").text
+    found = client.get(f"/admin/v1/traces?find={answer['context_hash']}").json()["items"]
+    assert [(one["id"], one["context_hash"]) for one in found] == [(answer["trace_id"], answer["context_hash"])]
+
+    trace = visitor.get(f"/admin/traces/{answer['trace_id']}").text
+    assert trace.count("why-bot") == 2  # who asked, and who wrote what was given
+    page = re.search(rf'href="(/admin/memories/{turn}[^"]*)"', trace)
+    assert page
+    memory = visitor.get(page.group(1)).text
+    assert "The museum in Porto closes at six." in memory
+    assert "why-bot" in memory
+    change = re.search(r'href="(/admin/cubes/[^"]+/diff[^"]+)"', memory)
+    assert change
+    assert "The museum in Porto" in visitor.get(change.group(1).replace("&amp;", "&")).text
+    assert f"/admin/audit?memory_id={turn}" in memory
+    trail = visitor.get(f"/admin/audit?memory_id={turn}").text
+    assert "read.context" in trail
+    assert "why-bot" in trail
+    assert "cube.create" not in trail
+    acts = client.get(f"/admin/v1/audit?memory_id={turn}").json()["items"]
+    assert {act["action"] for act in acts} == {"read.context", "read.diff"}  # what was looked at here is a read too
+
+
 def test_verifying_the_audit_trail(client: TestClient, visitor: TestClient) -> None:
     part = send(visitor, "/admin/audit/verify", fragment=True).text
     assert "The chain is whole." in part
