@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
 import tempfile
@@ -33,7 +34,11 @@ def restore(settings: Settings, file: Path) -> str:
     Raises `Conflict` when something is there already, and `Misconfigured` when what came back is not what was backed up.
     """
     home = data_dir(settings)
-    with tempfile.TemporaryDirectory(prefix="memos-restore-") as scratch:
+    # Beside the backup, where there is room for as much again; a container's /tmp is small.
+    beside = file.absolute().parent
+    with tempfile.TemporaryDirectory(
+        prefix=".memos-restore-", dir=beside if os.access(beside, os.W_OK) else None
+    ) as scratch:
         manifest = _unpacked(file, Path(scratch))
         facts = Facts(**manifest["facts"])
         model = _fitting_model(settings, manifest, facts)
