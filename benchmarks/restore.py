@@ -1,8 +1,8 @@
 """A drill: a cube is exported, wiped and imported; then the whole service is backed up and restored elsewhere. Each time the
 questions must get the same answers with the same scores, and every revision its hash.
 
-Beyond 2,000 fresh vectors a cube is answered from an approximate vector graph, which is built anew by an import: there a few
-answers may differ in their tail, and the drill says how many.
+A cube of up to 4,000 memories (and as many derived ones) is compared exactly. Beyond, an approximate vector graph answers, which
+is built anew by an import: there a few answers may differ in their tail, and the report names them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Moved:
     hashes: int
     erased_found: int
     doctor: int
+    differing: list[dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -183,6 +184,11 @@ def _compared(
         hashes=sum(found.hashes.get(number) == link for number, link in state.hashes.items()),
         erased_found=int(bool(secret) and secret in file.read_bytes()),
         doctor=_memos("doctor", "--json", "--data-dir", service.data_dir).returncode,
+        differing=[
+            {"question": question, "before": answer, "after": found.answers[question]}
+            for question, answer in state.answers.items()
+            if found.answers[question] != answer
+        ],
     )
 
 

@@ -31,12 +31,15 @@ def list_audit(
     ] = None,
     key_id: UUID | None = None,
     cube: CubeQuery = None,
+    memory_id: UUID | None = None,
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Newest first, without memory content."""
+    """With `memory_id`: what was done to that memory, and who was given it to read. Newest first, without memory content."""
     with call.reading() as tx:
-        found = oversee.list_acts(tx, call.who, action=action, key_id=key_id, cube=cube, limit=limit, cursor=cursor)
+        found = oversee.list_acts(
+            tx, call.who, action=action, key_id=key_id, cube=cube, memory_id=memory_id, limit=limit, cursor=cursor
+        )
     return answer(Page[ActOut], found)
 
 

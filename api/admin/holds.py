@@ -12,7 +12,7 @@ from api.call import answer
 from api.dependencies import Caller, CursorQuery, LimitQuery
 from api.routing import Routes
 from api.schemas.base import Page
-from api.schemas.fields import Reference
+from api.schemas.fields import Reason, Reference
 from api.schemas.governance import HoldIn, HoldOut
 from memos.rules.access import Scope
 from memos.services import holds
@@ -20,6 +20,7 @@ from memos.services import holds
 routes = Routes("Admin")
 
 OfCube = Annotated[Reference | None, Query(description="Only of this cube.")]
+Why = Annotated[Reason, Query(description="Why it may go.")]
 Active = Annotated[bool | None, Query(description="Only those that stand, or only those that were released.")]
 
 
@@ -53,8 +54,8 @@ def list_holds(
     status=204,
     fails=(404,),
 )
-def release_hold(call: Caller, hold_id: Annotated[UUID, Path()]) -> Response:
-    """What it held is free again, as far as no other hold stands."""
+def release_hold(call: Caller, hold_id: Annotated[UUID, Path()], reason: Why = "") -> Response:
+    """What it held is free again, as far as no other hold stands. The reason is kept in the audit trail."""
     with call.writing() as tx:
-        holds.release(tx, call.who, hold_id, now=call.now)
+        holds.release(tx, call.who, hold_id, now=call.now, reason=reason)
         return call.keep(tx, 204)

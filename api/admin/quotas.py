@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from api.call import answer
@@ -18,11 +18,14 @@ from memos.services import quotas
 routes = Routes("Admin")
 
 
-@routes.add("GET", "/admin/v1/quotas", scope=Scope.ADMIN, summary="List limits and use", answer=QuotasOut)
-def list_quotas(call: Caller) -> Response:
+OfTenant = Annotated[Reference | None, Query(description="Of this tenant, for the operator.")]
+
+
+@routes.add("GET", "/admin/v1/quotas", scope=Scope.ADMIN, summary="List limits and use", answer=QuotasOut, fails=(404,))
+def list_quotas(call: Caller, tenant: OfTenant = None) -> Response:
     """Of one's own tenant and its keys."""
     with call.reading() as tx:
-        found = quotas.list_quotas(tx, call.who)
+        found = quotas.list_quotas(call.app.database, tx, call.who, tenant=tenant)
     return answer(QuotasOut, {"items": found})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Path
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from api.admin.oversight import CubeQuery
@@ -13,6 +13,7 @@ from api.call import answer
 from api.dependencies import Caller, CursorQuery, LimitQuery
 from api.routing import Routes
 from api.schemas.base import Page
+from api.schemas.fields import Storable
 from api.schemas.traces import ReplayOut, TraceOut
 from memos.rules.access import Scope
 from memos.services import oversee, trace
@@ -30,13 +31,18 @@ def list_traces(
     cube: CubeQuery = None,
     door: Door | None = None,
     memory_id: UUID | None = None,
+    find: Annotated[
+        Storable | None, Query(max_length=200, description="A trace's id, a `context_hash`, or words of the question.")
+    ] = None,
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,
 ) -> Response:
     """Answered questions, newest first. With `memory_id`: those in whose answers that memory came up."""
     call.app.traces.flush()
     with call.reading() as tx:
-        found = oversee.list_traces(tx, call.who, cube=cube, door=door, memory_id=memory_id, limit=limit, cursor=cursor)
+        found = oversee.list_traces(
+            tx, call.who, cube=cube, door=door, memory_id=memory_id, find=find, limit=limit, cursor=cursor
+        )
     return answer(Page[TraceOut], Found([trace.shown(one) for one in found.items], found.next_cursor))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from api.pages import rendering
-from api.pages.visiting import Pages, Visit
+from api.pages.visiting import Pages, Visit, see_other
 from memos.services import explain, oversee, trace
 
 pages = Pages()
@@ -16,7 +16,8 @@ DOORS = ("search", "context")
 
 @pages.add("GET", "/traces")
 def list_traces(visit: Visit) -> Response:
-    door, cube = visit.query("door"), visit.query("cube")
+    """What is found by its id or its context's hash alone is opened at once."""
+    door, cube, find = visit.query("door"), visit.query("cube"), visit.query("find")
     visit.app.traces.flush()
     with visit.reading() as tx:
         found = oversee.list_traces(
@@ -25,11 +26,14 @@ def list_traces(visit: Visit) -> Response:
             cube=cube,
             door=door if door in DOORS else None,
             memory_id=visit.query_id("memory_id"),
+            find=None if find is None else find.strip()[:200],
             limit=MOST_TRACES,
             cursor=visit.query("cursor"),
         )
+    if find and len(found.items) == 1 and find.strip().lower() in {str(found.items[0].id), found.items[0].context_hash}:
+        return see_other(f"/admin/traces/{found.items[0].id}")
     template = "parts/traces.html" if visit.fragment else "traces.html"
-    return rendering.page(visit, template, found=found, door=door, cube=cube, doors=DOORS)
+    return rendering.page(visit, template, found=found, door=door, cube=cube, find=find, doors=DOORS)
 
 
 @pages.add("GET", "/traces/{trace_id}")

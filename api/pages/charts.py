@@ -29,6 +29,15 @@ def bars(amounts: Mapping[str, int], *, prefix: str, order: Sequence[str] = ()) 
     return Markup('<table class="bars"><tbody>{}</tbody></table>').format(Markup("").join(rows))
 
 
+def meter(used: float, most: float, words: str) -> Markup:
+    """How much of a limit is used, as a bar; from nine tenths on it warns. `words` say the same."""
+    share = min(1.0, used / most) if most else 1.0
+    return Markup(
+        '<svg class="meter{}" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<rect class="room" width="100" height="8"/><rect class="fill" width="{:.2f}" height="8"/></svg>'
+    ).format(" full" if share >= 0.9 else "", words, 100 * share)
+
+
 def histogram(counts: Sequence[int], *, title: str) -> Markup:
     """Tenths from weakest to strongest."""
     most = max(counts, default=0) or 1

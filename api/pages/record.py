@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from starlette.responses import Response
 
@@ -11,29 +12,53 @@ from api.pages.visiting import Pages, Visit
 from memos.rules.receipts import BadReceipt
 from memos.rules.receipts import verify as verify_receipt
 from memos.services import erase, oversee, signing
+from memos.services.views import Page
+from memos.store import tenants
+from memos.store.audit import Recorded
+from memos.store.transaction import Transaction
 
 pages = Pages()
 
 MOST_ACTS = 50
 MOST_RECEIPTS = 40
-SUBJECTS = ("cube", "write", "memory", "branch", "tag", "key", "tenant", "session", "quarantine", "grant", "hold")
+SUBJECTS = (
+    "cube",
+    "write",
+    "memory",
+    "branch",
+    "tag",
+    "key",
+    "tenant",
+    "session",
+    "quarantine",
+    "grant",
+    "hold",
+    "quota",
+    "read",
+)
 
 
 @pages.add("GET", "/audit")
 def audit(visit: Visit) -> Response:
+    """What one memory met is in here too: `read` acts name what they gave. They are chained within seconds, and now at once."""
     action, cube = visit.query("action"), visit.query("cube")
+    key_id, memory_id = visit.query_id("key_id"), visit.query_id("memory_id")
+    visit.app.reads.flush()
     with visit.reading() as tx:
         found = oversee.list_acts(
             tx,
             visit.who,
             action=action,
-            key_id=visit.query_id("key_id"),
+            key_id=key_id,
             cube=cube,
+            memory_id=memory_id,
             limit=MOST_ACTS,
             cursor=visit.query("cursor"),
         )
+        keys = _names(tx, found)
     template = "parts/acts.html" if visit.fragment else "audit.html"
-    return rendering.page(visit, template, found=found, action=action, cube=cube, subjects=SUBJECTS, verified=None)
+    asked = {"action": action, "cube": cube, "key_id": key_id, "memory_id": memory_id}
+    return rendering.page(visit, template, found=found, asked=asked, keys=keys, subjects=SUBJECTS, verified=None)
 
 
 @pages.add("POST", "/audit/verify")
@@ -43,8 +68,10 @@ def verify(visit: Visit) -> Response:
         if visit.fragment:
             return rendering.page(visit, "parts/verified.html", verified=verified)
         found = oversee.list_acts(tx, visit.who, action=None, key_id=None, cube=None, limit=MOST_ACTS, cursor=None)
+        keys = _names(tx, found)
+    asked = dict.fromkeys(("action", "cube", "key_id", "memory_id"))
     return rendering.page(
-        visit, "audit.html", found=found, action=None, cube=None, subjects=SUBJECTS, verified=verified
+        visit, "audit.html", found=found, asked=asked, keys=keys, subjects=SUBJECTS, verified=verified
     )
 
 
@@ -91,6 +118,10 @@ def receipt_keys(visit: Visit) -> Response:
     with visit.reading() as tx:
         keys = erase.public_keys(tx, visit.who, signing.keyring(visit.app.settings))
     return _file({"keys": keys}, "receipt-keys.json")
+
+
+def _names(tx: Transaction, found: Page[Recorded]) -> dict[UUID, str]:
+    return tenants.key_names(tx, {act.key_id for act in found.items if act.key_id is not None})
 
 
 def _file(body: object, name: str) -> Response:

@@ -70,6 +70,13 @@ DONE = {
     "released": "Released. It is recalled from now on.",
     "rejected": "Rejected. It is put away and stays in quarantine.",
     "restored": "The earlier version is the newest one now.",
+    "shared": "The cube is shared. The guest addresses it by its id.",
+    "unshared": "The grant is revoked and stops working at once.",
+    "held": "The hold is placed. Nothing it covers is erased, expired, archived or deleted.",
+    "lifted": "The hold is lifted.",
+    "kept": "The retention class is added; the workers go through the cube within a day.",
+    "unkept": "The retention class is gone.",
+    "limits": "The limits are set. Other processes follow within seconds.",
     "tenant": "The tenant is created. Make a key for it below.",
 }
 
@@ -116,6 +123,9 @@ NAVIGATION = (
     ("/receipts", "Erasures"),
     ("/storage", "Storage"),
     ("/access", "Access"),
+    ("/sharing", "Sharing"),
+    ("/retention", "Retention and holds"),
+    ("/limits", "Limits"),
 )
 """Where the pages are, and what they are called."""
 

@@ -74,7 +74,9 @@ def activation_plan(
     budget_tokens: Annotated[int | None, Query(ge=64, le=BUDGET_TOKENS_MAX)] = None,
 ) -> Response:
     """What to put in front of a prompt: the same bytes for the same memories, what changed last standing last, so that
-    any engine's or provider's prefix cache hits. With the model this service runs, token ids and what is stored as KV."""
+    any engine's or provider's prefix cache hits. With the model this service runs, token ids and what is stored as KV.
+    A process loads that model and its tokenizer at its first such request, which therefore takes seconds; later ones do
+    not."""
     kv_plan.warm(call.app.kv, model)
     with call.writing() as tx:
         made = kv_plan.current(

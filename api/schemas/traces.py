@@ -41,6 +41,7 @@ class TraceOut(Output):
         dropped=[],
         weights="ranking-1/routing-1",
         took_ms=11.4,
+        context_hash=None,
     )
 
     id: UUID
@@ -59,6 +60,8 @@ class TraceOut(Output):
     weights: str
     """The version of the numbers that ranked and routed it."""
     took_ms: float
+    context_hash: str | None
+    """Of a context: what its answer carried."""
 
 
 class PlaceOut(Output):

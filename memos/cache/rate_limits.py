@@ -17,7 +17,7 @@ from redis import Redis, RedisError
 
 from memos.errors import TooBusy
 from memos.rules.access import Limit
-from memos.rules.token_bucket import Bucket, retry_after_s, take
+from memos.rules.token_bucket import Bucket, refilled, retry_after_s, take
 
 PAUSE_S = 5.0
 """How long Valkey is left alone after it did not answer."""
@@ -39,6 +39,15 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(burst / rate * 1000) + 1000)
 return wait
 """
 
+# What is left, without taking any of it.
+LEFT = """
+local clock = redis.call('TIME')
+local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local kept = redis.call('HMGET', KEYS[1], 't', 'a')
+if not kept[1] then return tostring(burst) end
+return tostring(math.min(burst, kept[1] + math.max(0, clock[1] + clock[2] / 1000000 - kept[2]) * rate))
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -56,13 +65,24 @@ class RateLimiter:
     def take(self, tenant_id: UUID, limits: Sequence[Limit]) -> None:
         """Take a token under every limit. Raises `TooBusy`, with the time to wait, when one has none left."""
         for limit in limits:
-            key = f"{_PREFIX}{{{tenant_id}}}:{limit.subject}"
-            wait_s = self._wait_s(key, limit)
+            wait_s = self._wait_s(_key(tenant_id, limit), limit)
             if wait_s > 0.0:
                 whose = "this tenant" if limit.subject == "tenant" else "this key"
                 raise TooBusy(
                     f"{whose} may make {limit.rate_per_s:g} requests a second", retry_after_s=retry_after_s(wait_s)
                 )
+
+    def left(self, tenant_id: UUID, limit: Limit) -> float:
+        """Requests that may be made at once now, from 0 to the burst. Takes none; for people to look at."""
+        key = _key(tenant_id, limit)
+        if self._redis is not None and self._clock() >= self._alone_until:
+            try:
+                return float(self._redis.eval(LEFT, 1, key, limit.rate_per_s, limit.burst))
+            except RedisError:  # a look is no reason to leave Valkey alone: the next request will find out
+                pass
+        with self._lock:
+            bucket = self._buckets.get(key)
+        return refilled(bucket, limit.rate_per_s, limit.burst, self._clock()).tokens
 
     def _wait_s(self, key: str, limit: Limit) -> float:
         if self._script is not None and self._clock() >= self._alone_until:
@@ -79,3 +99,7 @@ class RateLimiter:
             while len(self._buckets) > MOST_BUCKETS:
                 self._buckets.popitem(last=False)
         return wait_s
+
+
+def _key(tenant_id: UUID, limit: Limit) -> str:
+    return f"{_PREFIX}{{{tenant_id}}}:{limit.subject}"

@@ -14,7 +14,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -46,23 +46,32 @@ def backup(settings: Settings, file: Path, *, with_keys: bool) -> str:
         with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".backup-") as scratch:
             dumped = Path(scratch) / DUMP
             with store.snapshot(url) as (snapshot, facts):
-                dump(store.libpq_environment(url), dumped, snapshot)
+                dumped_by = dump(store.libpq_environment(url), dumped, snapshot, facts.server)
             manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "made_at": instant(utc_now()),
                 "program": program_version(),
                 "model": {"name": embedder.name, "fingerprint": embedder.fingerprint},
+                "dumped_by": dumped_by,
                 "dump_sha256": file_sha256(dumped),
                 "facts": asdict(facts),
             }
             draft = Path(scratch) / "draft.tar"
-            blobs = _packed(draft, manifest, dumped, home, with_keys=with_keys)
+            keys = [name for name in KEY_FILES if with_keys and (home / name).is_file()]
+            blobs = _packed(draft, manifest, dumped, home, blob_dir(settings), keys)
             # A link, not a rename: whoever made a file of this name meanwhile keeps it.
             os.link(draft, file)
-    keys = "with the keys: guard it" if with_keys else "without the keys: keep owner.key and secret apart"
+    if keys:
+        said = f"with the keys ({', '.join(keys)}): guard it"
+    elif with_keys:
+        said = (
+            f"without keys: {home} holds none, so keep what sets MEMOS_SECRET and MEMOS_MASTER_KEY (your .env) with it"
+        )
+    else:
+        said = "without the keys: keep owner.key and secret apart"
     return (
         f"{file}: {file.stat().st_size:,} bytes, {facts.tables['memories']:,} memories in {facts.tables['cubes']:,} cubes, "
-        f"{blobs:,} KV blobs, {keys}."
+        f"{blobs:,} KV blobs, {said}."
     )
 
 
@@ -77,12 +86,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def blob_dir(settings_home: Path) -> Path:
-    """Where KV blobs lie in a data directory."""
-    return settings_home / BLOBS
+def blob_dir(settings: Settings) -> Path:
+    """Where KV blobs lie as files: `MEMOS_KV_DIR`, or a folder of the data directory."""
+    return settings.kv_dir or data_dir(settings) / BLOBS
 
 
-def _packed(draft: Path, manifest: dict[str, Any], dumped: Path, home: Path, *, with_keys: bool) -> int:
+def _packed(
+    draft: Path, manifest: dict[str, Any], dumped: Path, home: Path, blob_folder: Path, keys: Sequence[str]
+) -> int:
     """Write the tar file, for its owner alone; how many blobs are in it."""
     blobs = 0
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -92,16 +103,14 @@ def _packed(draft: Path, manifest: dict[str, Any], dumped: Path, home: Path, *, 
         entry.size, entry.mode = len(text), 0o600
         tar.addfile(entry, io.BytesIO(text))
         tar.add(dumped, DUMP, filter=_ours)
-        for path in _blobs(blob_dir(home)):
+        for path in _blobs(blob_folder):
             try:
-                tar.add(path, f"{BLOBS}/{path.relative_to(blob_dir(home))}", filter=_ours)
+                tar.add(path, f"{BLOBS}/{path.relative_to(blob_folder)}", filter=_ours)
                 blobs += 1
             except FileNotFoundError:
                 continue  # evicted meanwhile, as caches are
-        if with_keys:
-            for name in KEY_FILES:
-                if (home / name).is_file():
-                    tar.add(home / name, f"{KEYS}/{name}", filter=_ours)
+        for name in keys:
+            tar.add(home / name, f"{KEYS}/{name}", filter=_ours)
         raw.flush()
         os.fsync(descriptor)
     return blobs

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import SecretStr
+
 from memos.cli.backup import BLOBS, DUMP, FORMAT, KEY_FILES, KEYS, MANIFEST, blob_dir, file_sha256, owner_url
 from memos.cli.servers import Servers
 from memos.embedded.directories import write_private
-from memos.embedded.dump_tools import load
+from memos.embedded.dump_tools import load, major
 from memos.errors import Conflict, Invalid, Misconfigured
 from memos.settings import Settings
 from memos.store import backup as store
@@ -20,6 +23,8 @@ from memos.store.backup import Facts
 from memos.store.schema import expected_revision, migrate, prepare_roles
 from memos.wiring import data_dir, embedder_of
 
+_NO_BROKER = "redis://127.0.0.1:1"
+"""Named so that none is started; nobody asks it."""
 _MOST_MANIFEST_BYTES = 16 * 2**20
 
 
@@ -29,19 +34,25 @@ def restore(settings: Settings, file: Path) -> str:
     Raises `Conflict` when something is there already, and `Misconfigured` when what came back is not what was backed up.
     """
     home = data_dir(settings)
-    with tempfile.TemporaryDirectory(prefix="memos-restore-") as scratch:
+    # Beside the backup, where there is room for as much again; a container's /tmp is small.
+    beside = file.absolute().parent
+    with tempfile.TemporaryDirectory(
+        prefix=".memos-restore-", dir=beside if os.access(beside, os.W_OK) else None
+    ) as scratch:
         manifest = _unpacked(file, Path(scratch))
         facts = Facts(**manifest["facts"])
         model = _fitting_model(settings, manifest, facts)
         keys = _new_keys(Path(scratch) / KEYS, home)
-        servers = Servers(settings, home)
+        servers = Servers(_without_broker(settings), home)
         servers.start()
         try:
             url = owner_url(servers.settings())
             store.require_empty(url)
+            server = store.server_version(url)
+            _require_no_older(server, facts.server)
             login = settings.app_database_url.get_secret_value() if settings.app_database_url else None
             prepare_roles(url, login)
-            load(store.libpq_environment(url), Path(scratch) / DUMP)
+            load(store.libpq_environment(url), Path(scratch) / DUMP, server, manifest.get("dumped_by", facts.server))
             store.own_doors(url, facts.doors)
             _require_same(facts, store.facts(url))
             migrate(url, facts.width, login)
@@ -49,18 +60,38 @@ def restore(settings: Settings, file: Path) -> str:
             servers.stop()
         for name, path in keys.items():
             write_private(home / name, path.read_text(encoding="utf-8"))
-        blobs = _put_blobs(Path(scratch) / BLOBS, blob_dir(home))
+        blobs = _put_blobs(Path(scratch) / BLOBS, blob_dir(settings))
     said = (
         f"Restored {facts.tables['memories']:,} memories in {facts.tables['cubes']:,} cubes and {blobs:,} KV blobs, as of "
         f"{manifest['made_at']}; every table and every revision is as it was. Now run 'memos doctor'."
     )
     if model:
         said += f" {model}"
-    if "owner.key" not in keys:
+    named = {name for name in ("secret", "owner.key") if _named(settings, name)}
+    if "owner.key" not in keys and "owner.key" not in named:
         said += " The keys in the database work; the owner key is not in the backup: 'memos keys create' makes another."
-    if "secret" not in keys:
+    if "secret" not in keys and "secret" not in named:
         said += " The service's secret is not in the backup: put it back, or new receipts are signed by another key."
     return said
+
+
+def _without_broker(settings: Settings) -> Settings:
+    """Into a database of its own nothing but that is restored: no broker is started in a data directory that nobody will use."""
+    if settings.database_url is None or settings.redis_url is not None:
+        return settings
+    return settings.model_copy(update={"redis_url": SecretStr(_NO_BROKER)})
+
+
+def _named(settings: Settings, key: str) -> bool:
+    """Whether the settings name a key, so that no file has to."""
+    return (settings.secret if key == "secret" else settings.owner_key) is not None
+
+
+def _require_no_older(server: str, before: str) -> None:
+    if major(server) < major(before):
+        raise Misconfigured(
+            f"the backup is of PostgreSQL {before} and this server is {server}: restore into PostgreSQL {major(before)} or newer"
+        )
 
 
 def _unpacked(file: Path, scratch: Path) -> dict[str, Any]:

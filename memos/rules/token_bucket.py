@@ -20,13 +20,17 @@ class Bucket:
 
 def take(bucket: Bucket | None, rate_per_s: float, burst: int, now_s: float) -> tuple[Bucket, float]:
     """The bucket afterwards, and how long to wait in seconds: 0 when a token was taken. None stands for a full bucket."""
+    now = refilled(bucket, rate_per_s, burst, now_s)
+    if now.tokens >= 1.0:
+        return Bucket(now.tokens - 1.0, now.at_s), 0.0
+    return now, (1.0 - now.tokens) / rate_per_s
+
+
+def refilled(bucket: Bucket | None, rate_per_s: float, burst: int, now_s: float) -> Bucket:
+    """The bucket as it stands now, nothing taken."""
     before = bucket or Bucket(float(burst), now_s)
     passed = max(0.0, now_s - before.at_s)
-    tokens = min(float(burst), before.tokens + passed * rate_per_s)
-    at_s = max(now_s, before.at_s)
-    if tokens >= 1.0:
-        return Bucket(tokens - 1.0, at_s), 0.0
-    return Bucket(tokens, at_s), (1.0 - tokens) / rate_per_s
+    return Bucket(min(float(burst), before.tokens + passed * rate_per_s), max(now_s, before.at_s))
 
 
 def retry_after_s(wait_s: float) -> int:

@@ -67,8 +67,9 @@ def context(
     )
     dropped = [(one.memory_id, one.reason) for one in answer.dropped]
     trace.keep(
-        recall, who, answer.trace_id, "context", considered, gathered, given, took_ms=answer.took_ms, dropped=dropped
-    )
+        recall, who, answer.trace_id, "context", considered, gathered, given,
+        took_ms=answer.took_ms, dropped=dropped, context_hash=answer.context_hash,
+    )  # fmt: skip
     return answer
 
 

@@ -11,11 +11,12 @@ from memos.rules.access import Principal, Scope
 from memos.rules.strength import Retention, initial_retention, retrievability
 from memos.services.read import links_of
 from memos.services.views import Link, MemoryView
-from memos.store import cubes, decisions, dossier, memories
+from memos.store import cubes, decisions, dossier, memories, revisions, tenants
 from memos.store.cubes import Cube
 from memos.store.decisions import Logged
 from memos.store.dossier import Cached, Claim, Linked, Mention, Place, Step, Text, Use
 from memos.store.memories import Version
+from memos.store.revisions import Written
 from memos.store.transaction import Transaction
 
 MOST_VERSIONS = 200
@@ -60,6 +61,10 @@ class Dossier:
     decisions: list[Logged]
     traces: list[UUID]
     activation: list[Cached]
+    written: dict[int, Written]
+    """Who made the revision of each version shown, by the revision's number."""
+    keys: dict[UUID, str]
+    """What their keys are called."""
 
 
 def open_(
@@ -76,6 +81,7 @@ def open_(
     created = dossier.created_at(tx, home.id, memory_id)
     usage = memories.usage(tx, home.id, [memory_id]).get(memory_id)
     view = cubes.view(tx, str(home.id), cubes.MAIN)
+    written = revisions.written(tx, home.id, [row.from_revision for row in shown])
     names = {branch.id: branch.name for branch in cubes.list_branches(tx, home.id, deleted=True)}
     return Dossier(
         cube=home,
@@ -100,6 +106,8 @@ def open_(
         ),
         traces=dossier.traces_naming(tx, memory_id, MOST_TRACES),
         activation=dossier.cached(tx, home.id, memory_id, MOST_LINKS),
+        written=written,
+        keys=tenants.key_names(tx, {one.author for one in written.values() if one.author}),
     )
 
 

@@ -10,9 +10,10 @@ from memos.rules.access import Principal
 from memos.services import trace
 from memos.services.read import links_of
 from memos.services.views import Link
-from memos.store import cubes, memories
+from memos.store import cubes, memories, revisions, tenants
 from memos.store.cubes import View
 from memos.store.memories import Version
+from memos.store.revisions import Written
 from memos.store.traces import Trace
 from memos.store.transaction import Transaction
 
@@ -21,6 +22,7 @@ from memos.store.transaction import Transaction
 class Told:
     """One memory of the answer. `content` of None: erased, or gone with its cube. `changed`: it says something else now.
 
+    `written` is who wrote this version.
     `dropped` says why a context left it out; None: it was given. `sources` is what it was made from.
     """
 
@@ -33,6 +35,8 @@ class Told:
     name: str | None
     created_at: datetime | None
     cube: str | None
+    cube_id: UUID | None
+    written: Written | None
     changed: bool
     dropped: str | None
     sources: list[Link]
@@ -46,6 +50,8 @@ class Explained:
     steps: list[Told]
     left_out: list[tuple[UUID, str]]
     cubes: list[str]
+    keys: dict[UUID, str]
+    """What the keys in it are called: who asked, and who wrote what was given."""
 
 
 def explained(tx: Transaction, who: Principal, trace_id: UUID) -> Explained:
@@ -56,7 +62,8 @@ def explained(tx: Transaction, who: Principal, trace_id: UUID) -> Explained:
     steps = [_told(tx, views, item, dropped) for item in found.items]
     listed = {step.memory_id for step in steps}
     left_out = [(memory_id, reason) for memory_id, reason in dropped.items() if memory_id not in listed]
-    return Explained(found, steps, left_out, [view.cube.name for view in views])
+    keys = {found.key_id} | {step.written.author for step in steps if step.written and step.written.author}
+    return Explained(found, steps, left_out, [view.cube.name for view in views], tenants.key_names(tx, keys))
 
 
 def _told(tx: Transaction, views: list[View], item: list[object], dropped: dict[UUID, str]) -> Told:
@@ -75,6 +82,10 @@ def _told(tx: Transaction, views: list[View], item: list[object], dropped: dict[
         name=(row.name or row.role) if row else None,
         created_at=row.created_at if row else None,
         cube=view.cube.name if view else None,
+        cube_id=view.cube.id if view else None,
+        written=revisions.written(tx, view.cube.id, [row.from_revision]).get(row.from_revision)
+        if view and row
+        else None,
         changed=row is not None and (current is None or current.content_id != row.content_id),
         dropped=dropped.get(identity),
         sources=sources,

@@ -42,7 +42,8 @@ def list_holds(
     return Page([hold for hold in shown.items if who.may_reach(hold.cube_id)], shown.next_cursor)
 
 
-def release(tx: Transaction, who: Principal, hold_id: UUID, *, now: datetime) -> None:
+def release(tx: Transaction, who: Principal, hold_id: UUID, *, now: datetime, reason: str = "") -> None:
+    """The reason is kept in the audit trail. Releasing twice is once."""
     who.require(Scope.ADMIN)
     hold = holds.get(tx, hold_id)
     if hold is None or not who.may_reach(hold.cube_id):
@@ -51,7 +52,7 @@ def release(tx: Transaction, who: Principal, hold_id: UUID, *, now: datetime) ->
         return
     holds.release(tx, hold_id, who.key_id, now)
     audit.record(tx, who.key_id, "hold.release", now, cube_id=hold.cube_id, target=str(hold.memory_id or hold.cube_id),
-                 detail={"hold": str(hold_id)})  # fmt: skip
+                 detail={"hold": str(hold_id)} | ({"reason": reason} if reason else {}))  # fmt: skip
 
 
 def refuse(tx: Transaction, cube_id: UUID, memory_ids: Collection[UUID]) -> None:

@@ -156,14 +156,16 @@ def list_traces(
     memory_id: UUID | None,
     limit: int,
     cursor: str | None,
+    find: str | None = None,
 ) -> Page[Trace]:
-    """Answered questions, newest first."""
+    """Answered questions, newest first; `find` is an id, the hash of a context, or words of the question."""
     who.require(Scope.ADMIN)
     rows = traces.list_page(
         tx,
         door=door,
         cube_id=_cube(tx, who, cube),
         memory_id=memory_id,
+        find=find,
         only=_only(who),
         limit=limit + 1,
         before=id_of(cursor),
@@ -180,14 +182,17 @@ def list_acts(
     cube: str | None,
     limit: int,
     cursor: str | None,
+    memory_id: UUID | None = None,
 ) -> Page[Recorded]:
-    """The audit trail, newest first. A key bound to cubes sees what was done to them."""
+    """The audit trail, newest first; of a memory, what was done to it and who was given it to read. A key bound to cubes sees
+    what was done to them."""
     who.require(Scope.ADMIN)
     rows = audit.list_page(
         tx,
         action=action,
         key_id=key_id,
         cube_id=_cube(tx, who, cube),
+        memory_id=memory_id,
         only=_only(who),
         limit=limit + 1,
         before=number_of(cursor),

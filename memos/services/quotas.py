@@ -13,10 +13,17 @@ from memos.store.quotas import TENANT, Quota
 from memos.store.transaction import Transaction
 
 
-def list_quotas(tx: Transaction, who: Principal) -> list[Quota]:
-    """Limits and use of the caller's tenant and of its keys."""
+def list_quotas(database: Database, tx: Transaction, who: Principal, *, tenant: str | None) -> list[Quota]:
+    """Limits and use of a tenant, which only the operator may name, and of its keys; the caller's own for None."""
     who.require(Scope.ADMIN)
-    return quotas.everyone(tx)
+    if tenant is None:
+        return quotas.everyone(tx)
+    target = tenants.find(tx, tenant)
+    if target.id == who.tenant_id:
+        return quotas.everyone(tx)
+    who.require_operator()
+    with database.transaction(target.id, read_only=True) as theirs:
+        return quotas.everyone(theirs)
 
 
 def put_quota(

@@ -59,6 +59,7 @@ def keep(
     *,
     took_ms: float,
     dropped: Sequence[tuple[UUID, str]] = (),
+    context_hash: str | None = None,
 ) -> None:
     """Count the answer, and leave a trace if the cubes' policies want one of this question (`trace_sample`, the least of
     theirs)."""
@@ -88,6 +89,7 @@ def keep(
             answer_hash=_hash(gathered.scored),
             weights=WEIGHTS_VERSION,
             took_ms=took_ms,
+            context_hash=context_hash,
         )
 
     recall.traces.add(who.tenant_id, written)

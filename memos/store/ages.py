@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from memos.store.transaction import Transaction
@@ -50,6 +51,31 @@ def cubes_to_retain(tx: Transaction, now: datetime, every: timedelta) -> list[UU
         )
     ]
     return [row["id"] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A cube with its retention classes as its policy spells them, and when they were last gone through."""
+
+    cube_id: UUID
+    cube: str
+    revision: int
+    classes: list[dict[str, Any]]
+    retained_at: datetime | None
+
+
+def kept(tx: Transaction, only: Sequence[UUID] | None, most: int) -> list[Kept]:
+    """Cubes with a retention policy, by name."""
+    rows = tx.rows(
+        "SELECT c.id AS cube_id, c.name AS cube, b.head_revision AS revision, c.policy -> 'retention' AS classes, c.retained_at "
+        "FROM cubes c JOIN branches b ON b.tenant_id = c.tenant_id AND b.cube_id = c.id AND b.name = 'main' "
+        "AND b.deleted_at IS NULL WHERE c.tenant_id = :tenant AND jsonb_typeof(c.policy -> 'retention') = 'array' "
+        "AND c.policy -> 'retention' <> '[]' AND (CAST(:only AS uuid[]) IS NULL OR c.id = ANY(:only)) "
+        "ORDER BY c.name LIMIT :most",
+        only=only,
+        most=most,
+    )
+    return [Kept(**row) for row in rows]
 
 
 def mark_run(tx: Transaction, cube_id: UUID, now: datetime) -> None:

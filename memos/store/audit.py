@@ -31,12 +31,20 @@ class Recorded:
     hash: str
 
 
+# Done to the memory, or giving it to somebody to read.
+_ABOUT = (
+    "(CAST(:memory AS text) IS NULL OR target = :memory OR detail -> 'read' @> "
+    "jsonb_build_array(jsonb_build_array(CAST(:memory AS text))))"
+)
+
+
 def list_page(
     tx: Transaction,
     *,
     action: str | None,
     key_id: UUID | None,
     cube_id: UUID | None,
+    memory_id: UUID | None,
     only: Sequence[UUID] | None,
     limit: int,
     before: int | None,
@@ -47,11 +55,12 @@ def list_page(
         "encode(hash, 'hex') AS hash FROM audit WHERE tenant_id = :tenant "
         "AND (CAST(:action AS text) IS NULL OR action = :action OR starts_with(action, :action || '.')) "
         "AND (CAST(:key AS uuid) IS NULL OR key_id = :key) AND (CAST(:cube AS uuid) IS NULL OR cube_id = :cube) "
-        "AND (CAST(:only AS uuid[]) IS NULL OR cube_id = ANY(:only)) "
+        f"AND {_ABOUT} AND (CAST(:only AS uuid[]) IS NULL OR cube_id = ANY(:only)) "
         "AND (CAST(:before AS bigint) IS NULL OR seq < :before) ORDER BY seq DESC LIMIT :limit",
         action=action,
         key=key_id,
         cube=cube_id,
+        memory=None if memory_id is None else str(memory_id),
         only=only,
         before=before,
         limit=limit,
@@ -153,8 +162,7 @@ def stream(
     for row in tx.stream(
         f"SELECT {', '.join(Entry.__dataclass_fields__)} FROM audit WHERE tenant_id = :tenant AND seq > :after "
         "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "
-        "AND (CAST(:memory AS text) IS NULL OR target = :memory OR detail -> 'read' @> "
-        "jsonb_build_array(jsonb_build_array(CAST(:memory AS text)))) ORDER BY seq",
+        f"AND {_ABOUT} ORDER BY seq",
         after=after_seq,
         since=since,
         until=until,

@@ -44,6 +44,12 @@ def facts(owner_url: str) -> Facts:
         return _facts(connection.execution_options(isolation_level="REPEATABLE READ"))
 
 
+def server_version(owner_url: str) -> str:
+    """Such as `18.6`."""
+    with owner_connection(owner_url) as connection:
+        return str(connection.execute(text("SHOW server_version")).scalar_one())
+
+
 def require_empty(owner_url: str) -> None:
     """Raise `Conflict` when the database holds a service already."""
     with owner_connection(owner_url) as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -115,6 +115,12 @@ def list_cubes(tx: Transaction, limit: int, after: UUID | None, only: list[UUID]
         limit=limit,
     )
     return [Cube(**row) for row in rows]
+
+
+def names(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The names of those of these cubes that are there."""
+    rows = tx.tuples("SELECT id, name FROM cubes WHERE tenant_id = :tenant AND id = ANY(:ids)", ids=list(ids))
+    return dict(rows)
 
 
 def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dict[str, Any]) -> Cube:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -42,6 +43,24 @@ def revision(tx: Transaction, cube_id: UUID, number: int) -> RevisionView:
     if row is None:
         raise NotFound(f"this cube has no revision {number}")
     return RevisionView(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Who made a revision (None: the workers), and the one before it."""
+
+    author: UUID | None
+    parent: int | None
+
+
+def written(tx: Transaction, cube_id: UUID, numbers: Collection[int]) -> dict[int, Written]:
+    """Of some revisions of a cube, by their numbers."""
+    rows = tx.tuples(
+        "SELECT number, author, parent FROM revisions WHERE tenant_id = :tenant AND cube_id = :cube AND number = ANY(:numbers)",
+        cube=cube_id,
+        numbers=sorted(set(numbers)),
+    )
+    return {number: Written(author, parent) for number, author, parent in rows}
 
 
 def last_written_at(tx: Transaction, cube: Cube) -> datetime | None:

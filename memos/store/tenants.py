@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -140,6 +140,12 @@ def find_key(tx: Transaction, key_id: UUID) -> KeyView | None:
 
 def has_key(tx: Transaction, key_id: UUID) -> bool:
     return find_key(tx, key_id) is not None
+
+
+def key_names(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, str]:
+    """What those of these keys that are this tenant's are called; '' for one without a name."""
+    rows = tx.tuples("SELECT id, name FROM api_keys WHERE tenant_id = :tenant AND id = ANY(:ids)", ids=list(ids))
+    return dict(rows)
 
 
 def rotate_key(tx: Transaction, key_id: UUID, key: str, until: datetime, now: datetime) -> KeyView | None:

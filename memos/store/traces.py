@@ -33,6 +33,8 @@ class Trace:
     answer_hash: bytes
     weights: str
     took_ms: float
+    context_hash: str | None = None
+    """Of a context: what was answered, as one number. Equal for equal answers, so several traces may share it."""
 
 
 _COLUMNS = tuple(Trace.__dataclass_fields__)
@@ -70,21 +72,26 @@ def list_page(
     door: str | None,
     cube_id: UUID | None,
     memory_id: UUID | None,
+    find: str | None,
     only: Sequence[UUID] | None,
     limit: int,
     before: UUID | None,
 ) -> list[Trace]:
-    """Newest first. `only`: traces that touch no other cubes than these."""
+    """Newest first. `only`: traces that touch no other cubes than these. `find`: a trace's id, the hash of a context, or words
+    of the question."""
     rows = tx.rows(
         f"SELECT {', '.join(_COLUMNS)} FROM traces WHERE tenant_id = :tenant "
         "AND (CAST(:door AS text) IS NULL OR door = :door) "
         "AND (CAST(:cube AS uuid) IS NULL OR :cube = ANY(cube_ids)) "
         "AND (CAST(:memory AS uuid) IS NULL OR :memory = ANY(memory_ids)) "
+        "AND (CAST(:find AS text) IS NULL OR CAST(id AS text) = lower(:find) OR context_hash = lower(:find) "
+        "OR position(lower(:find) IN lower(request ->> 'query')) > 0) "
         "AND (CAST(:only AS uuid[]) IS NULL OR cube_ids <@ CAST(:only AS uuid[])) "
         "AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
         door=door,
         cube=cube_id,
         memory=memory_id,
+        find=find,
         only=only,
         before=before,
         limit=limit,

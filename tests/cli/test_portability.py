@@ -9,9 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
+from memos.embedded import dump_tools
+from memos.embedded.failure import EmbeddedError
 from tests.cli.conftest import Serving, eventually, memos
+from tests.servers import start_postgres
 
 Json = dict[str, Any]
 ASKED = {"query": "Where does Ana live?", "now": "2027-01-01T00:00:00Z", "explain": True}
@@ -113,6 +118,81 @@ def test_a_service_moves_house(root: Path, serve: Callable[..., Serving]) -> Non
     kept = elsewhere.call("GET", "/v1/cubes/copy/memories")["items"]
     assert {"I live in Lisbon.", "Ana has two cats.", "Plays chess"} <= {memory["content"] for memory in kept}
     assert elsewhere.stop() == 0
+
+
+def test_a_service_on_an_external_database_moves_to_another_one(root: Path, serve: Callable[..., Serving]) -> None:
+    """As with compose: the database and its keys are named by the environment, and KV blobs lie where that says."""
+    external = start_postgres(root / "external")
+    try:
+        with psycopg.connect(external.url().replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE later")
+        kept, blob = root / "kv", "blobs/ab/abcdef"
+        (kept / blob).parent.mkdir(parents=True)
+        (kept / blob).write_bytes(b"a cache")
+        named = {
+            "MEMOS_SECRET": "a secret of the environment, long enough", "MEMOS_OWNER_KEY": "mk_" + "k" * 43,
+            "MEMOS_MASTER_KEY": "another secret of the environment",
+        }  # fmt: skip
+        before_url = {"DATABASE_URL": external.url(), "MEMOS_KV_DIR": str(kept)}
+        later_url = {
+            "DATABASE_URL": make_url(external.url()).set(database="later").render_as_string(hide_password=False),
+            "MEMOS_KV_DIR": str(root / "kv-later"),
+        }
+        serving = serve("before", **named, **before_url)
+        serving.wait_until_ready()
+        serving.key = named["MEMOS_OWNER_KEY"]
+        lived_in(serving)
+        before = told(serving, "house")
+        file = root / "external.tar"
+        said = done("backup", file, "--with-keys", "--data-dir", root / "console", **named, **before_url)
+        assert "1 KV blobs" in said
+        assert "holds none" in said
+        assert serving.stop() == 0
+
+        again = memos("restore", str(file), "--data-dir", str(root / "console"), **named, **before_url)
+        assert (again.returncode, "already" in again.stderr) == (1, True)
+        said = done("restore", file, "--data-dir", root / "console", **named, **later_url)
+        assert "every revision is as it was" in said
+        assert "secret is not in the backup" not in said
+        assert not (root / "console").exists()
+        assert (root / "kv-later" / blob).read_bytes() == b"a cache"
+        later = serve("later", **named, **later_url)
+        later.wait_until_ready()
+        later.key = named["MEMOS_OWNER_KEY"]
+        assert told(later, "house") == before
+        assert later.call("POST", "/v1/cubes/house/memories", {"items": [{"kind": "fact", "content": "Life goes on."}]})
+        assert later.stop() == 0
+    finally:
+        external.stop()
+
+
+def a_program(folder: Path, version: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "pg_dump").write_text(f"#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n")
+    (folder / "pg_dump").chmod(0o755)
+    return folder / "pg_dump"
+
+
+def test_the_nearest_program_that_knows_the_server_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, or with older ones only, the error says which to install."""
+    monkeypatch.setattr(dump_tools, "_DEBIAN", tmp_path / "debian")
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    own, version = dump_tools.choose("pg_dump", "17.6 (Debian 17.6-1.pgdg12+1)")
+    assert dump_tools.major(version) >= 17
+    near = a_program(tmp_path / "debian" / "16" / "bin", "16.3")
+    assert dump_tools.choose("pg_dump", "15.7") == (near, "16.3")
+    assert dump_tools.choose("pg_dump", "15.7", version) == (own, version)
+    with pytest.raises(EmbeddedError, match=r"must be of version 99 or newer.*postgresql-client-99"):
+        dump_tools.choose("pg_dump", "99.1")
+    monkeypatch.setattr(dump_tools, "wheel_folder", lambda *_: tmp_path / "no wheel")
+    broken = a_program(tmp_path / "path", "14.1")
+    assert dump_tools.choose("pg_dump", "14.0") == (broken, "14.1")
+    with pytest.raises(EmbeddedError, match="must be of version 17"):
+        dump_tools.choose("pg_dump", "17.0")
+    for program in (near, broken):
+        program.unlink()
+    with pytest.raises(EmbeddedError, match=r"neither in the wheel.*nor on the PATH"):
+        dump_tools.choose("pg_dump", "17.0")
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing like a tar file"])

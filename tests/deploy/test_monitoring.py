@@ -102,10 +102,13 @@ def test_every_alert_says_what_to_do() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_scrape_configuration_loads_the_rules() -> None:
-    config: Any = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+@pytest.mark.parametrize("file", ["prometheus.yml", "one-machine.yml"])
+def test_the_scrape_configuration_loads_the_rules(file: str) -> None:
+    config: Any = yaml.safe_load((DEPLOY / "prometheus" / file).read_text())
+    assert config["rule_files"]
     for name in config["rule_files"]:
         assert (DEPLOY / "prometheus" / name).exists()
+    assert {job["job_name"] for job in config["scrape_configs"]} == {"memos-api", "memos-worker"}
 
 
 def test_a_worker_serves_what_its_processes_measure(app: App, owner_url: str, servers: Servers, owner: Any) -> None:

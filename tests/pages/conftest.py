@@ -36,6 +36,8 @@ class House:
     job: str
     trace: str
     receipt: str
+    hold: str
+    grant: str
 
     def pages(self) -> dict[str, str]:
         return {
@@ -56,6 +58,7 @@ class House:
             "decisions": "/admin/decisions",
             "quarantine": "/admin/quarantine",
             "traces": "/admin/traces",
+            "traces found": "/admin/traces?find=When+does",
             "trace": f"/admin/traces/{self.trace}",
             "audit": "/admin/audit",
             "audit of cubes": "/admin/audit?action=cube",
@@ -63,6 +66,11 @@ class House:
             "receipt": f"/admin/receipts/{self.receipt}",
             "storage": "/admin/storage",
             "access": "/admin/access",
+            "sharing": "/admin/sharing",
+            "sharing a cube": "/admin/sharing?cube=house",
+            "retention": "/admin/retention",
+            "holds that were lifted": "/admin/retention?all=1&cube=house",
+            "limits": "/admin/limits",
         }
 
 
@@ -117,7 +125,17 @@ def house(client: TestClient, app: App, owner: Principal) -> House:
     app.traces.flush()
     cube_id = client.get(at).json()["id"]
     turn = written["memories"][0]["id"]
-    return House(cube_id, fact_id, turn, job, answer["trace_id"], gone["receipt_id"])
+    hold, lifted = (
+        post("/admin/v1/holds", cube="attic", reason=why)["id"] for why in ("case 2026-17", "a letter from the court")
+    )
+    assert client.delete(f"/admin/v1/holds/{lifted}?reason=settled").status_code == 204
+    guest = post("/admin/v1/keys", scopes=["read"], name="helpdesk")["id"]
+    grant = post("/v1/cubes/attic/grants", ability="recall", to_key=guest, max_uses=10)["id"]
+    classes = [{"name": "chat", "kinds": ["turn"], "max_age_days": 365, "then": "erase"}, {"max_age_days": 0.5}]
+    assert client.patch("/v1/cubes/attic", json={"policy": {"retention": classes}}).status_code == 200
+    limits = {"rate_per_s": 5.0, "max_memories": 10, "max_bytes": 0}
+    assert client.put(f"/admin/v1/quotas/{guest}", json=limits).status_code == 200
+    return House(cube_id, fact_id, turn, job, answer["trace_id"], gone["receipt_id"], hold, grant)
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,8 @@ def routes(api: FastAPI) -> list[tuple[str, str]]:
 def aimed(path: str, house: House) -> str:
     known = {
         "cube": house.cube, "memory_id": house.fact, "job_id": house.job, "trace_id": house.trace,
-        "receipt_id": house.receipt, "key_id": house.fact, "name": "memos.css",
+        "receipt_id": house.receipt, "key_id": house.fact, "name": "memos.css", "subject": "tenant",
+        "hold_id": house.hold, "grant_id": house.grant,
     }  # fmt: skip
     return path.format(**known)
 
@@ -191,11 +192,13 @@ def test_another_tenant_sees_nothing_of_this_one(foreign_visitor: TestClient, ho
 def test_another_tenant_changes_nothing_of_this_one(foreign_visitor: TestClient, house: House, api: FastAPI) -> None:
     form = {
         "form_token": token(foreign_visitor), "to": "1", "branch": "main", "head": "1", "cube": house.cube, "version": "1",
-        "query": "train", "name": "mine", "a-limit": "5",
+        "query": "train", "name": "mine", "a-limit": "5", "reason": "mine", "days": "1", "place": "0", "ability": "read",
+        "sort": "key",
     }  # fmt: skip
     for method, path in routes(api):
         if method == "POST" and path not in PUBLIC | {"/admin/logout", "/admin/access/keys", "/admin/audit/verify"}:
-            answer = foreign_visitor.post(aimed(path, house), data=form | ({"to": "frozen"} if "state" in path else {}))
+            to = "frozen" if "state" in path else house.fact if "sharing" in path else "1"
+            answer = foreign_visitor.post(aimed(path, house), data=form | {"to": to})
             assert answer.status_code in {403, 404}, (path, answer.status_code)
 
 

@@ -287,7 +287,7 @@ def test_a_quota_holds_under_writers_of_several_cubes(app: App, owner: Principal
         assert sum(pool.map(attempt, range(24))) == 10
     with app.database.transaction(other_tenant, read_only=True) as tx:
         stored = tx.scalar("SELECT count(*) FROM memories WHERE tenant_id = :tenant")
-        assert stored == 10 == quotas.list_quotas(tx, writer)[0].memories
+        assert stored == 10 == quotas.list_quotas(app.database, tx, writer, tenant=None)[0].memories
 
 
 # ---------------------------------------------------------------- holds and retention

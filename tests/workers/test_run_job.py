@@ -337,6 +337,8 @@ def test_vectors_move_into_the_graph_once_enough_have_gathered(
 
     assert go() == {"indexed": 0, "waiting": 12}
     monkeypatch.setattr(indexing, "INDEX_AFTER", 10)
+    assert go() == {"indexed": 0, "waiting": 12}  # small enough to be compared exactly, however many wait
+    monkeypatch.setattr(indexing, "EXACT", 11)
     monkeypatch.setattr(indexing, "BATCH", 5)
     assert go() == {"indexed": 12, "waiting": 0}
     assert go() == {"indexed": 0, "waiting": 0}

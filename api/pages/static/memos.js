@@ -7,6 +7,11 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 }, true);
 
+// On a narrow window the navigation is a line that scrolls: begin where one is.
+const pagesNav = document.querySelector(".side nav ul");
+const here = pagesNav && pagesNav.querySelector("[aria-current]");
+if (here) pagesNav.scrollLeft = here.offsetLeft - pagesNav.offsetLeft - 16;
+
 // The graph around a memory. Colours are those of the style sheet, so that light and dark need no second set.
 const graph = document.getElementById("graph");
 if (graph && window.cytoscape) {
