@@ -10,12 +10,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
-import httpx
-
 from memos.encoders.kv_codecs import StoredChunk
 from memos.errors import Unavailable
 from memos.kv.bundle import bundle_bytes_max, bundled, checked_refs
-from memos.kv.refusals import refusal
 from memos.kv.transfer import Transfer
 from memos.kv.wire import ActivationPlan, ChunkRef, Lookup, Outcome
 from memos.rules.kv_layout import KVSpec
@@ -34,12 +31,6 @@ class KVClient:
 
     def __init__(self, base_url: str, key: str, *, timeout_s: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
         self._transfer = Transfer(base_url, key, timeout_s=timeout_s, tls=tls)
-        self._http = httpx.Client(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
-            timeout=timeout_s,
-            verify=tls or True,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +39,7 @@ class KVClient:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._transfer.close()
 
     def plan(self, cube: str, model: str, *, branch: str = "main", budget_tokens: int | None = None) -> ActivationPlan:
         """The cube's memory as a prefix for a model, by the model's name at the service or its model key."""
@@ -135,21 +126,11 @@ class KVClient:
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Any JSON call, with its answer bounded in size."""
-        try:
-            with self._http.stream(method, path, json=None if body is None else dict(body)) as answer:
-                content = bytearray()
-                for part in answer.iter_raw():
-                    content += part
-                    if len(content) > _ANSWER_MAX:
-                        raise Unavailable(f"{method} {path} was answered with more than {_ANSWER_MAX} bytes")
-        except httpx.HTTPError as error:
-            raise Unavailable(f"{self._http.base_url} does not answer: {error or type(error).__name__}") from error
-        if not answer.is_success:
-            raise refusal(answer.status_code, bytes(content), f"{method} {path.partition('?')[0]}")
+        content = self._transfer.ask(method, path, at_most=_ANSWER_MAX, body=body)
         try:
             found = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise Unavailable(f"{method} {path} was not answered with JSON") from error
+            raise Unavailable(f"{method} {path.partition('?')[0]} was not answered with JSON") from error
         if not isinstance(found, dict):
-            raise Unavailable(f"{method} {path} was not answered with a JSON object")
+            raise Unavailable(f"{method} {path.partition('?')[0]} was not answered with a JSON object")
         return found

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +44,7 @@ class StoredObject:
 
 _COLUMNS = (
     "k.key, k.cube_id, k.model_key, k.parent_key, k.start, k.n_tokens, o.grp, o.codec, o.blob, o.n_bytes, o.sha256, "
-    "o.wire_bytes, o.state, o.gate"
+    "o.wire_bytes, o.state, CAST(o.gate AS text)"
 )
 _JOINED = "kv_chunks k JOIN kv_objects o ON o.tenant_id = k.tenant_id AND o.key = k.key"
 
@@ -56,19 +57,27 @@ def _object(row: Sequence[Any]) -> StoredObject:
     return StoredObject(
         key=bytes(key), cube_id=cube_id, model_key=model_key, parent_key=bytes(parent), start=start, n_tokens=n_tokens,
         group=Group(group), codec=codec, blob=bytes(blob), n_bytes=n_bytes, sha256=bytes(sha256), wire_bytes=wire,
-        state=state, gate=gate,
+        state=state, gate=_gate(gate),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _gate(text: str | None) -> dict[str, Any] | None:
+    """All objects of a codec hold the same few figures: they are parsed once, and nobody changes them."""
+    return None if text is None else json.loads(text)
 
 
 def matching(
     tx: Transaction, cube_id: UUID, keys: Sequence[bytes], parents: Sequence[bytes], codecs: Sequence[str]
 ) -> list[StoredObject]:
-    """Verified objects of any of the keys, and of chunks shorter than a whole one that follow any of the parents."""
+    """Verified objects of any of the keys, and of chunks shorter than a whole one that follow any of the parents; of each
+    group of a chunk the one in the best liked codec."""
     rows = tx.tuples(
-        f"SELECT {_COLUMNS} FROM {_JOINED} WHERE k.tenant_id = :tenant AND k.cube_id = :cube AND k.key = ANY(:keys) "
-        "AND o.state = 'verified' AND o.codec = ANY(:codecs) UNION ALL "
-        f"SELECT {_COLUMNS} FROM {_JOINED} WHERE k.tenant_id = :tenant AND k.cube_id = :cube AND k.parent_key = ANY(:parents) "
-        f"AND k.n_tokens < {CHUNK_TOKENS} AND NOT k.key = ANY(:keys) AND o.state = 'verified' AND o.codec = ANY(:codecs)",
+        f"SELECT DISTINCT ON (k.key, o.grp) {_COLUMNS} FROM {_JOINED} WHERE k.tenant_id = :tenant AND k.cube_id = :cube "
+        "AND k.key = ANY(CAST(:keys AS bytea[]) || ARRAY(SELECT t.key FROM kv_chunks t WHERE t.tenant_id = :tenant "
+        f"AND t.cube_id = :cube AND t.parent_key = ANY(:parents) AND t.n_tokens < {CHUNK_TOKENS})) "
+        "AND o.state = 'verified' AND o.codec = ANY(:codecs) "
+        "ORDER BY k.key, o.grp, array_position(CAST(:codecs AS text[]), o.codec)",
         cube=cube_id, keys=list(keys), parents=list(parents), codecs=list(codecs),
     )  # fmt: skip
     return [_object(row) for row in rows]
