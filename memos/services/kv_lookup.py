@@ -17,9 +17,8 @@ from memos.rules.activation_policy import CODEC_NAMES
 from memos.rules.kv_address import Chunk, Match
 from memos.rules.kv_layout import CHUNK_TOKENS, Group, KVSpec
 from memos.rules.kv_policy import Advice, LoadCost, PrefillCost
-from memos.services import kv_plan
 from memos.services.kv_tier import ActivationTier, spec_of
-from memos.store import cubes, kv_chunks, kv_models
+from memos.store import cubes, kv_chunks, kv_models, kv_plans
 from memos.store.kv_chunks import StoredObject
 from memos.store.kv_models import Model
 from memos.store.transaction import Transaction
@@ -80,7 +79,9 @@ def lookup(
     who.reach(home.id)
     known = kv_models.find(tx, model)
     if plan_id is not None:
-        plan = kv_plan.find(tx, who, plan_id)
+        # The cube's policy has been asked, and of plans this transaction meets only those the caller may read.
+        plan = kv_plans.get(tx, plan_id)
+        who.reach(plan.cube_id)
         if (plan.cube_id, plan.model_key) != (home.id, known.model_key):
             raise Invalid("the plan is of another cube or model", where=["body", "plan_id"])
         token_ids = plan.token_ids

@@ -24,7 +24,8 @@ from memos.store.transaction import Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """One group of one chunk in one codec. `blob` names the sealed bytes, `sha256` and `wire_bytes` the opened ones."""
+    """One group of one chunk in one codec. `blob` names the sealed bytes, `sha256` and `wire_bytes` the opened ones;
+    `sight` is the label of the most secret memory among the chunk's and its ancestors'."""
 
     key: bytes
     cube_id: UUID
@@ -40,11 +41,12 @@ class StoredObject:
     wire_bytes: int
     state: str
     gate: dict[str, Any] | None
+    sight: int
 
 
 _COLUMNS = (
     "k.key, k.cube_id, k.model_key, k.parent_key, k.start, k.n_tokens, o.grp, o.codec, o.blob, o.n_bytes, o.sha256, "
-    "o.wire_bytes, o.state, CAST(o.gate AS text)"
+    "o.wire_bytes, o.state, CAST(o.gate AS text), k.sight"
 )
 _JOINED = "kv_chunks k JOIN kv_objects o ON o.tenant_id = k.tenant_id AND o.key = k.key"
 
@@ -53,11 +55,13 @@ QUARANTINE = "quarantine"
 
 
 def _object(row: Sequence[Any]) -> StoredObject:
-    key, cube_id, model_key, parent, start, n_tokens, group, codec, blob, n_bytes, sha256, wire, state, gate = row
+    key, cube_id, model_key, parent, start, n_tokens, group, codec, blob, n_bytes, sha256, wire, state, gate, sight = (
+        row
+    )
     return StoredObject(
         key=bytes(key), cube_id=cube_id, model_key=model_key, parent_key=bytes(parent), start=start, n_tokens=n_tokens,
         group=Group(group), codec=codec, blob=bytes(blob), n_bytes=n_bytes, sha256=bytes(sha256), wire_bytes=wire,
-        state=state, gate=_gate(gate),
+        state=state, gate=_gate(gate), sight=sight,
     )  # fmt: skip
 
 
@@ -102,12 +106,16 @@ def one(
     raise NotFound("no such chunk")
 
 
-def insert(tx: Transaction, cube_id: UUID, model_key: str, chunk: Chunk, memories: Iterable[tuple[UUID, int]]) -> None:
+def insert(
+    tx: Transaction, cube_id: UUID, model_key: str, chunk: Chunk, memories: Iterable[tuple[UUID, int]], sight: int
+) -> None:
     """A chunk and the memory versions whose tokens it holds. Repeating it is harmless."""
     tx.run(
-        "INSERT INTO kv_chunks (tenant_id, key, cube_id, model_key, parent_key, start, n_tokens) "
-        "VALUES (:tenant, :key, :cube, :model, :parent, :start, :n_tokens) ON CONFLICT (tenant_id, key) DO NOTHING",
+        "INSERT INTO kv_chunks AS k (tenant_id, key, cube_id, model_key, parent_key, start, n_tokens, sight) "
+        "VALUES (:tenant, :key, :cube, :model, :parent, :start, :n_tokens, :sight) ON CONFLICT (tenant_id, key) "
+        "DO UPDATE SET sight = excluded.sight WHERE k.sight < excluded.sight",
         key=chunk.key, cube=cube_id, model=model_key, parent=chunk.parent, start=chunk.start, n_tokens=chunk.n_tokens,
+        sight=sight,
     )  # fmt: skip
     pairs = list(memories)
     # The same tokens may come from other memories that say the same; the chunk then belongs to all of them.

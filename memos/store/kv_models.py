@@ -93,6 +93,20 @@ def keep_dek(tx: Transaction, cube_id: UUID, wrapped: bytes) -> bytes:
     return kept
 
 
+def deks(tx: Transaction) -> list[tuple[UUID, bytes]]:
+    """(cube, wrapped key) of every cube that has one."""
+    rows = tx.tuples("SELECT cube_id, wrapped FROM kv_deks WHERE tenant_id = :tenant ORDER BY cube_id")
+    return [(row[0], bytes(row[1])) for row in rows]
+
+
+def replace_dek(tx: Transaction, cube_id: UUID, before: bytes, wrapped: bytes) -> None:
+    """The same key in another wrapping, if that is still the one that was read."""
+    tx.run(
+        "UPDATE kv_deks SET wrapped = :wrapped WHERE tenant_id = :tenant AND cube_id = :cube AND wrapped = :before",
+        cube=cube_id, before=before, wrapped=wrapped,
+    )  # fmt: skip
+
+
 def sealed_cubes(tx: Transaction) -> list[UUID]:
     """Cubes that have a key, and so may have caches."""
     return [row[0] for row in tx.tuples("SELECT cube_id FROM kv_deks WHERE tenant_id = :tenant ORDER BY cube_id")]
