@@ -60,7 +60,7 @@ class Transfer:
                 raise KVRejected(f"the answer to {path} has {answer.length} bytes instead of at most {at_most}")
             yield answer.read
 
-    def ask(self, method: str, path: str, *, at_most: int, body: Mapping[str, Any] | None = None) -> bytes:
+    def ask(self, method: str, path: str, *, at_most: int, body: Mapping[str, Any] | bytes | None = None) -> bytes:
         """The whole body of a successful answer. Raises as `open` does, but Unavailable for one that is too long."""
         with self._answered(method, path, body) as answer:
             content = answer.read(at_most + 1)

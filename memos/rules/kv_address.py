@@ -125,6 +125,11 @@ def chunk_key(root: bytes, parent: bytes, token_ids: Sequence[int]) -> bytes:
     return hashlib.sha256(_joined(b"kvc1", root, parent, struct.pack(">I", n_tokens), packed)).digest()
 
 
+def tokens_digest(token_ids: Sequence[int]) -> str:
+    """Hex SHA-256 of token ids as u32 big-endian."""
+    return hashlib.sha256(b"".join(token.to_bytes(4, "big") for token in token_ids)).hexdigest()
+
+
 def chain(root: bytes, token_ids: Sequence[int]) -> tuple[Chunk, ...]:
     """The chunks of a whole prefix, in order; the last may hold fewer than 256 tokens."""
     chunks: list[Chunk] = []

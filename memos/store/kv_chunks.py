@@ -252,13 +252,25 @@ def _standings(rows: Sequence[RowMapping]) -> list[Standing]:
 
 
 def bytes_used(tx: Transaction, cube_id: UUID | None) -> int:
+    """Of chunks and slot files together."""
     return int(
         tx.scalar(
-            "SELECT coalesce(sum(n_bytes), 0) FROM kv_objects WHERE tenant_id = :tenant "
-            "AND cube_id = coalesce(CAST(:cube AS uuid), cube_id)",
+            "SELECT coalesce(sum(n_bytes), 0) FROM (SELECT cube_id, n_bytes FROM kv_objects WHERE tenant_id = :tenant "
+            "UNION ALL SELECT cube_id, n_bytes FROM kv_slot_files WHERE tenant_id = :tenant) o "
+            "WHERE cube_id = coalesce(CAST(:cube AS uuid), cube_id)",
             cube=cube_id,
         )
     )
+
+
+def blobs_named(tx: Transaction, cube_id: UUID) -> set[bytes]:
+    """Every blob that some row of the cube names."""
+    rows = tx.tuples(
+        "SELECT blob FROM kv_objects WHERE tenant_id = :tenant AND cube_id = :cube UNION ALL "
+        "SELECT blob FROM kv_slot_files WHERE tenant_id = :tenant AND cube_id = :cube",
+        cube=cube_id,
+    )
+    return {bytes(row[0]) for row in rows}
 
 
 def objects_of(tx: Transaction, cube_id: UUID) -> list[StoredObject]:
