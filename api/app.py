@@ -25,6 +25,7 @@ from api.routes import (
     graph,
     jobs,
     kv,
+    kv_slots,
     lifecycle,
     memories,
     operations,
@@ -40,8 +41,8 @@ from memos.wiring import App
 
 # In the order in which paths are tried: the hottest come first.
 RESOURCES = (
-    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, overview, tenants, keys, traces,
-    oversight, audit, dossiers, events, webhooks, packages, spaces, operations, grants, quarantine, holds, quotas,
+    reading, writing, memories, cubes, versions, branches, graph, derived, lifecycle, jobs, kv, kv_slots, overview, tenants,
+    keys, traces, oversight, audit, dossiers, events, webhooks, packages, spaces, operations, grants, quarantine, holds, quotas,
     audit_export,
 )  # fmt: skip
 API_VERSION = "1"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     """Most a tenant's caches may take when no budget was set for it."""
     master_key: SecretStr | None = None
     """Wraps the keys that caches are encrypted with; generated into `data_dir` when absent."""
+    previous_master_key: SecretStr | None = None
+    """The one before it, until `memos keys rotate-master` has wrapped all of them anew."""
+
+    @field_validator("kv_model", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        """Compose files cannot leave a variable out."""
+        return value or None
+
     # -- Coming and going
     api_processes: int = Field(default=1, ge=1, le=64)
     """API processes that `memos serve` keeps on its one port."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
 
 from memos.errors import Misconfigured
+from memos.rules.lanes import Lane
 from memos.settings import Settings
 from workers.schedule import SCHEDULE
 
 QUEUE = "memos"
+QUEUES: Mapping[Lane, str] = {Lane.MAIN: QUEUE, Lane.KV: "memos.kv"}
+"""Celery's queue of each lane. What happens by the clock waits in the main one: it only promises jobs."""
 
 # A handler that hangs is interrupted, then killed. Its row says when it is due again; nothing waits for the message.
 SOFT_LIMIT_S = 1_800

@@ -9,6 +9,8 @@ from kombu.exceptions import OperationalError
 
 from memos.cache.nudge import BackgroundNudger, Publish
 from memos.errors import Unavailable
+from memos.rules.lanes import lane_of
+from workers.messaging import QUEUES
 from workers.schedule import RUN_JOB
 
 
@@ -22,7 +24,8 @@ def publisher(celery: Celery) -> Publish:
 
     def publish(tenant_id: UUID, job_id: UUID, kind: str) -> None:
         try:
-            celery.send_task(RUN_JOB, [str(tenant_id), str(job_id)], headers={"kind": kind}, retry=False)
+            queue = QUEUES[lane_of(kind)]
+            celery.send_task(RUN_JOB, [str(tenant_id), str(job_id)], headers={"kind": kind}, queue=queue, retry=False)
         except OperationalError as error:
             raise Unavailable(f"the broker does not answer: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -219,6 +220,36 @@ class RemovedPlanOut(Output):
     plan_id: UUID
     chunks_removed: int
     bytes_freed: int
+
+
+class SlotFileOut(Output):
+    """A slot file of an engine that keeps its caches to itself."""
+
+    model_config = example(
+        id=_ID, cube_id=_ID, profile=_KEY, source_digest=_SHA, tokens_sha256=_SHA, n_tokens=1_180, bytes=48_300_032, sha256=_SHA,
+        created_at="2026-01-02T03:04:05Z",
+    )  # fmt: skip
+
+    id: UUID
+    cube_id: UUID
+    profile: str
+    """Names build, model, context size and cache types of the server that wrote it."""
+    source_digest: str
+    """Of the plan whose text it holds."""
+    tokens_sha256: str
+    n_tokens: int
+    bytes: int
+    sha256: AsHex
+    created_at: datetime
+
+
+class SlotFilesOut(Output):
+    model_config = example(
+        items=[{"id": _ID, "cube_id": _ID, "profile": _KEY, "source_digest": _SHA, "tokens_sha256": _SHA, "n_tokens": 1_180,
+                "bytes": 48_300_032, "sha256": _SHA, "created_at": "2026-01-02T03:04:05Z"}],
+    )  # fmt: skip
+
+    items: list[SlotFileOut]
 
 
 class OutcomeIn(Input):

@@ -32,7 +32,7 @@ from memos.wiring import data_dir, embedder_of
 
 FORMAT = "memos.backup/1"
 MANIFEST, DUMP, BLOBS, KEYS = "backup.json", "database.dump", "kv", "keys"
-KEY_FILES = ("owner.key", "secret", "master-key")
+KEY_FILES = ("owner.key", "secret", "master-key", "master-key.previous")
 
 
 def backup(settings: Settings, file: Path, *, with_keys: bool) -> str:

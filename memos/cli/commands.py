@@ -12,6 +12,7 @@ import typer
 from memos.cli import portability
 from memos.cli.load import load_settings
 from memos.errors import Misconfigured
+from memos.rules.lanes import Lane
 
 cli = typer.Typer(
     help="A memory service for agents: 'memos serve' starts everything.",
@@ -67,12 +68,16 @@ def restart(data_dir: DataDir = None) -> None:
 @cli.command()
 def worker(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Jobs at a time, each in a process.")] = 1,
+    lane: Annotated[
+        list[Lane] | None,
+        typer.Option(help="Only jobs of this lane: 'kv' builds caches, 'main' is all else. By default both."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run background jobs."""
     from memos.cli.parts import run_worker
 
-    run_worker(load_settings(data_dir), concurrency)
+    run_worker(load_settings(data_dir), concurrency, lane or tuple(Lane))
 
 
 @cli.command()
@@ -213,3 +218,12 @@ def rotate_key(
         f"Key {made.id} has a new secret; the old one works until {made.previous_until}. Shown only now:", err=True
     )
     typer.echo(made.key)
+
+
+@keys.command(name="rotate-master")
+def rotate_master_key(data_dir: DataDir = None) -> None:
+    """Wrap the keys of all stored caches with a new master key. No cache is read, and the service may run meanwhile."""
+    from memos.cli.keys import rotate_master
+
+    done = rotate_master(load_settings(data_dir))
+    typer.echo(f"{done.changed} cube keys wrapped anew, {done.current} were already.")

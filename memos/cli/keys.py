@@ -16,8 +16,9 @@ from rich.table import Table
 from memos.cli.servers import reachable
 from memos.errors import Invalid, Misconfigured
 from memos.rules.access import ALL_SCOPES, Principal
-from memos.services import administer
+from memos.services import administer, kv_wrapping
 from memos.services.administer import NewKey
+from memos.services.kv_wrapping import Rewrapped
 from memos.services.remember import utc_now
 from memos.settings import Settings
 from memos.store import jobs, tenants
@@ -88,6 +89,12 @@ def rotate(settings: Settings, key_id: str, overlap: timedelta) -> NewKey:
         raise Invalid(f"{key_id!r} is no key's id; 'memos keys list' shows them") from None
     with _console(settings) as (database, who), database.transaction(who.tenant_id) as tx:
         return administer.rotate_key(database, tx, who, wanted, overlap=overlap, now=utc_now())
+
+
+def rotate_master(settings: Settings) -> Rewrapped:
+    """Another master key for the keys of all cubes' caches. Raises `Misconfigured` as `kv_wrapping.rotate` does."""
+    with _console(settings) as (database, _):
+        return kv_wrapping.rotate(database, settings)
 
 
 def _state(key: KeyView) -> str:

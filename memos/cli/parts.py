@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from memos.cli.parents import die_with_parent
 from memos.observing import configure_logging
+from memos.rules.lanes import Lane
 from memos.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ def run_api(settings: Settings, host: str, port: int, fd: int | None = None) -> 
         sys.exit(1)
 
 
-def run_worker(settings: Settings, concurrency: int, **options: Any) -> None:
-    """Run jobs until SIGTERM, which lets the running ones end. `options` are those of `workers.app.make_worker`."""
+def run_worker(settings: Settings, concurrency: int, lanes: Collection[Lane] = tuple(Lane), **options: Any) -> None:
+    """Run jobs of those lanes until SIGTERM, which lets the running ones end. `options` are those of
+    `workers.app.make_worker`."""
     die_with_parent()
     configure_logging(settings, process="worker")
     # It warns of root because of pickle, which is not accepted here.
@@ -54,9 +57,11 @@ def run_worker(settings: Settings, concurrency: int, **options: Any) -> None:
 
         serve_worker_metrics(settings.worker_metrics)
     celery = importlib.import_module("workers.app").make_worker(as_app_role(settings), **options)
+    queues = importlib.import_module("workers.messaging").QUEUES
     worker = celery.Worker(
         pool="prefork",
         concurrency=concurrency,
+        queues=[queues[lane] for lane in dict.fromkeys(lanes)],
         quiet=True,
         loglevel=settings.log_level,
         without_gossip=True,  # workers need not know one another: the database deals the jobs

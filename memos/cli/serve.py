@@ -103,7 +103,12 @@ def serve(settings: Settings, host: str, port: int) -> int:
             with console.status("Starting the API ..."):
                 _wait_until_ready(host, port, supervisor, stop)
             # Now, so that on two cores nobody waits longer for the API; what was promised meanwhile is kept.
-            supervisor.start("worker")
+            if settings.kv_model is None or settings.worker_metrics is not None:  # two cannot serve one address
+                supervisor.start("worker")
+            else:
+                # A build takes minutes, and what is said meanwhile is to be read meanwhile.
+                supervisor.start("worker", "--lane", "main")
+                supervisor.start("worker", "--lane", "kv")
             supervisor.start("beat")
             banner.show(console, host, port, data_dir, key=_key_to_show(data_dir, known=known))
             _watch(servers, supervisor, stop)

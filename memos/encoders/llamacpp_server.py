@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ import httpx
 from memos.encoders.causal_lm import Completion, RestoreFailed
 from memos.encoders.json_http import ask_json, count_in
 from memos.errors import Invalid, KVRejected, Unavailable
+from memos.rules.kv_address import canonical_json, tokens_digest
 
 _NAME: Final = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}\.bin")
 
@@ -82,6 +83,10 @@ class LlamaCppServer:
             kv_types=self._kv_types,
             template_sha256=hashlib.sha256(str(props.get("chat_template", "")).encode()).hexdigest(),
         )
+
+    def profile_key(self) -> str:
+        """Hex SHA-256 over the profile: slot files of servers with other keys are not interchangeable."""
+        return hashlib.sha256(canonical_json(asdict(self.profile())).encode()).hexdigest()
 
     def tokenize(self, text: str, *, special: bool = False) -> tuple[int, ...]:
         """Token ids of the server's tokenizer, nothing added around them; marks are read only if `special`."""
@@ -146,6 +151,39 @@ class LlamaCppServer:
             )
         return completion
 
+    def answer(self, token_ids: Sequence[int], *, max_new_tokens: int, slot: int = 0) -> Completion:
+        """Without any file: the server evaluates what its slot does not hold already."""
+        answer = self._evaluate(token_ids, slot, n_predict=max_new_tokens)
+        return Completion(str(answer.get("content", "")), len(token_ids), count_in(answer, "timings", "cache_n"))
+
+    def contents(self, saved: SlotFile) -> bytes:
+        """The bytes of a saved file. Raises KVRejected when it cannot be read, or was changed since."""
+        try:
+            data = self._path(saved.name).read_bytes()
+        except OSError as error:
+            raise KVRejected(f"slot file {saved.name} cannot be read: {error}") from error
+        if hashlib.sha256(data).hexdigest() != saved.sha256:
+            raise KVRejected(f"slot file {saved.name} was changed")
+        return data
+
+    def adopt(self, name: str, data: bytes, token_ids: Sequence[int]) -> SlotFile:
+        """Put a file that was kept elsewhere where the server finds it; whole or not at all. The caller has compared
+        its profile and its digest.
+
+        Raises:
+            Unavailable: the folder cannot be written.
+        """
+        path, profile = self._path(name), self.profile()
+        draft = path.with_suffix(".part")
+        try:
+            draft.write_bytes(data)
+            draft.replace(path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise Unavailable(f"slot file {name} cannot be written: {error}") from error
+        digest = hashlib.sha256(data).hexdigest()
+        return SlotFile(name, digest, len(data), len(token_ids), tokens_digest(token_ids), profile)
+
     def discard(self, name: str) -> None:
         """Delete a slot file; one that is gone already is fine."""
         self._path(name).unlink(missing_ok=True)
@@ -177,8 +215,3 @@ class LlamaCppServer:
         if not _NAME.fullmatch(name):
             raise Invalid(f"{name!r} is not a name for a slot file")
         return self._folder / name
-
-
-def tokens_digest(token_ids: Sequence[int]) -> str:
-    """Hex SHA-256 of token ids as u32 big-endian."""
-    return hashlib.sha256(b"".join(token.to_bytes(4, "big") for token in token_ids)).hexdigest()

@@ -12,7 +12,8 @@
 prefills the same tokens itself, and `answer.reason` says why. The steps it is made of (plan, lookup, fetch, restore,
 report) can be called one by one.
 
-Needs numpy, safetensors, zstandard and httpx, and whatever the engine needs; nothing of the service itself.
+Needs numpy, safetensors and zstandard, and whatever the engine needs; nothing of the service itself. `memos.kv.slots` does
+the same for a llama.cpp server, by slot files.
 """
 
 from memos.kv.client import KVClient

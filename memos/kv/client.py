@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import ssl
 import time
@@ -10,18 +11,17 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
-import httpx
-
 from memos.encoders.kv_codecs import StoredChunk
-from memos.errors import Unavailable
+from memos.errors import KVRejected, Unavailable
 from memos.kv.bundle import bundle_bytes_max, bundled, checked_refs
-from memos.kv.refusals import refusal
 from memos.kv.transfer import Transfer
 from memos.kv.wire import ActivationPlan, ChunkRef, Lookup, Outcome
+from memos.rules.kv_address import tokens_digest
 from memos.rules.kv_layout import KVSpec
 
 _ANSWER_MAX: Final = 32 * 2**20
 """A plan of 32,768 tokens and as many items is 10 MB of JSON."""
+_SLOT_FILE_MAX: Final = 4 * 2**30
 _BUILD_WITHIN_S: Final = 600.0
 
 
@@ -34,12 +34,6 @@ class KVClient:
 
     def __init__(self, base_url: str, key: str, *, timeout_s: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
         self._transfer = Transfer(base_url, key, timeout_s=timeout_s, tls=tls)
-        self._http = httpx.Client(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
-            timeout=timeout_s,
-            verify=tls or True,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +42,7 @@ class KVClient:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._transfer.close()
 
     def plan(self, cube: str, model: str, *, branch: str = "main", budget_tokens: int | None = None) -> ActivationPlan:
         """The cube's memory as a prefix for a model, by the model's name at the service or its model key."""
@@ -133,23 +127,37 @@ class KVClient:
             time.sleep(0.1)
         raise Unavailable(f"job {job_id} was not done after {within_s:.0f} s")
 
+    def hand_in(self, path: str, data: bytes) -> dict[str, Any]:
+        """PUT bytes; what the service says of them."""
+        return self._read("PUT", path, self._transfer.ask("PUT", path, at_most=_ANSWER_MAX, body=data))
+
+    def slot_file(self, file: Mapping[str, Any], token_ids: Sequence[int]) -> bytes:
+        """The bytes of a slot file, as `GET /v1/kv/slot-files` describes it.
+
+        Raises:
+            KVRejected: it holds other tokens than these, or what came is not the file.
+        """
+        size, digest = file.get("bytes"), file.get("sha256")
+        if not isinstance(size, int) or not 0 < size <= _SLOT_FILE_MAX:
+            raise KVRejected(f"a slot file is said to have {size} bytes")
+        if file.get("tokens_sha256") != tokens_digest(token_ids):
+            raise KVRejected("the slot file holds other tokens")
+        path = f"/v1/kv/slot-files/{quote(str(file.get('id')), safe='')}"
+        with self._transfer.open("GET", path, at_most=size) as read:
+            data = read(size)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise KVRejected("the slot file does not have the digest it was kept with")
+        return data
+
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Any JSON call, with its answer bounded in size."""
-        try:
-            with self._http.stream(method, path, json=None if body is None else dict(body)) as answer:
-                content = bytearray()
-                for part in answer.iter_raw():
-                    content += part
-                    if len(content) > _ANSWER_MAX:
-                        raise Unavailable(f"{method} {path} was answered with more than {_ANSWER_MAX} bytes")
-        except httpx.HTTPError as error:
-            raise Unavailable(f"{self._http.base_url} does not answer: {error or type(error).__name__}") from error
-        if not answer.is_success:
-            raise refusal(answer.status_code, bytes(content), f"{method} {path.partition('?')[0]}")
+        return self._read(method, path, self._transfer.ask(method, path, at_most=_ANSWER_MAX, body=body))
+
+    def _read(self, method: str, path: str, content: bytes) -> dict[str, Any]:
         try:
             found = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise Unavailable(f"{method} {path} was not answered with JSON") from error
+            raise Unavailable(f"{method} {path.partition('?')[0]} was not answered with JSON") from error
         if not isinstance(found, dict):
-            raise Unavailable(f"{method} {path} was not answered with a JSON object")
+            raise Unavailable(f"{method} {path.partition('?')[0]} was not answered with a JSON object")
         return found

@@ -125,6 +125,11 @@ def chunk_key(root: bytes, parent: bytes, token_ids: Sequence[int]) -> bytes:
     return hashlib.sha256(_joined(b"kvc1", root, parent, struct.pack(">I", n_tokens), packed)).digest()
 
 
+def tokens_digest(token_ids: Sequence[int]) -> str:
+    """Hex SHA-256 of token ids as u32 big-endian."""
+    return hashlib.sha256(b"".join(token.to_bytes(4, "big") for token in token_ids)).hexdigest()
+
+
 def chain(root: bytes, token_ids: Sequence[int]) -> tuple[Chunk, ...]:
     """The chunks of a whole prefix, in order; the last may hold fewer than 256 tokens."""
     chunks: list[Chunk] = []
@@ -143,15 +148,17 @@ def longest_prefix(
     spec: KVSpec,
     ready: Mapping[bytes, Collection[Group]],
     tails: Mapping[bytes, Collection[int]] = _NO_TAILS,
+    *,
+    path: Sequence[Chunk] | None = None,
 ) -> Match:
-    """The longest prefix of `token_ids` that can be restored from what is stored.
+    """The longest prefix of `token_ids` that can be restored from what is stored. `path` is their chain, if it is known.
 
     `ready` names the stored groups by chunk key; `tails` the lengths of stored chunks shorter than 256 by their
     parent's key (a plan's last chunk usually is one, and a question then follows inside what would be its space).
     A boundary counts only if every chunk it needs is there: all `full` ones and the trailing `swa` ones.
     """
     run: list[Chunk] = []
-    for chunk in chain(root, token_ids):
+    for chunk in chain(root, token_ids) if path is None else path:
         run.append(chunk)
         if spec.full is not None and Group.FULL not in ready.get(chunk.key, ()):
             break

@@ -48,7 +48,7 @@ def _keeps_files(tx: Transaction, tier: ActivationTier, cube_id: UUID) -> bool:
 
 
 def _unnamed(tx: Transaction, blobs: BlobStore, cube_id: UUID) -> Iterator[BlobRef]:
-    named = {found.blob.hex() for found in kv_chunks.objects_of(tx, cube_id)}
+    named = {blob.hex() for blob in kv_chunks.blobs_named(tx, cube_id)}
     for item in list(blobs.listing(str(cube_id))):
         if item.ref.sha256 not in named:
             yield item.ref

@@ -48,8 +48,7 @@ def collect(attempt: Attempt, cube_id: UUID, *, before: datetime) -> tuple[int, 
     blobs = attempt.parts.kv.blobs(attempt.tenant_id)
     listed = {bytes.fromhex(item.ref.sha256): item for item in blobs.listing(str(cube_id))}
     with attempt.reading() as tx:
-        named = kv_chunks.objects_of(tx, cube_id)
-    known = {found.blob for found in named}
+        named, known = kv_chunks.objects_of(tx, cube_id), kv_chunks.blobs_named(tx, cube_id)
     gone = sum(
         blobs.delete(item.ref) for blob, item in listed.items() if blob not in known and item.modified_at < before
     )

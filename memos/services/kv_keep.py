@@ -73,13 +73,16 @@ def keep(tx: Transaction, blobs: BlobStore, plan: StoredPlan, chain: Sequence[Ch
     """Insert the rows of chunks and objects; how many objects were new. `chain` are the plan's chunks that are stored now.
 
     Raises:
-        NotFound: the plan is gone, and with it the right to keep anything of it.
+        NotFound: the plan is gone, or a memory in it is too secret by now, and with it the right to keep anything of it.
     """
     exclude_erasure(tx, plan.cube_id)
-    kv_plans.get(tx, plan.id)
-    spans = kv_plans.members(tx, plan.id)
+    if kv_plans.get(tx, plan.id).sight > kv_plans.SHARED:
+        raise NotFound("no such plan any more: a memory in it has been withdrawn")
+    spans, labels = kv_plans.members(tx, plan.id), kv_plans.labels(tx, plan)
     for chunk in chain:
-        kv_chunks.insert(tx, plan.cube_id, plan.model_key, chunk, within(spans, chunk))
+        # What was computed after a memory holds something of it, however much later.
+        sight = max((labels.get(s.memory_id, kv_plans.SHARED) for s in spans if s.start < chunk.end), default=0)
+        kv_chunks.insert(tx, plan.cube_id, plan.model_key, chunk, within(spans, chunk), sight)
     return insert(tx, blobs, plan.cube_id, sealed)
 
 

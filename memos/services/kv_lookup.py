@@ -17,9 +17,8 @@ from memos.rules.activation_policy import CODEC_NAMES
 from memos.rules.kv_address import Chunk, Match
 from memos.rules.kv_layout import CHUNK_TOKENS, Group, KVSpec
 from memos.rules.kv_policy import Advice, LoadCost, PrefillCost
-from memos.services import kv_plan
 from memos.services.kv_tier import ActivationTier, spec_of
-from memos.store import cubes, kv_chunks, kv_models
+from memos.store import cubes, kv_chunks, kv_models, kv_plans
 from memos.store.kv_chunks import StoredObject
 from memos.store.kv_models import Model
 from memos.store.transaction import Transaction
@@ -80,14 +79,16 @@ def lookup(
     who.reach(home.id)
     known = kv_models.find(tx, model)
     if plan_id is not None:
-        plan = kv_plan.find(tx, who, plan_id)
+        # The cube's policy has been asked, and of plans this transaction meets only those the caller may read.
+        plan = kv_plans.get(tx, plan_id)
+        who.reach(plan.cube_id)
         if (plan.cube_id, plan.model_key) != (home.id, known.model_key):
             raise Invalid("the plan is of another cube or model", where=["body", "plan_id"])
         token_ids = plan.token_ids
     assert token_ids is not None  # noqa: S101 - one of the two was given
     root = tier.root(tx.tenant_id, home.id, known.model_key)
     match, objects = longest(tx, home.id, root, token_ids, spec_of(known.spec), codecs)
-    pieces = _pieces(match, objects, codecs)
+    pieces = _pieces(match, objects)
     est = estimate(known, match.n_tokens, [piece.found for piece in pieces])
     advice = kv_policy.advice(load_s=est.load_ms, prefill_s=est.prefill_ms) if pieces else Advice.PREFILL
     return Found(known.model_key, plan_id, len(token_ids), match.n_tokens, pieces, est, advice)
@@ -96,7 +97,7 @@ def lookup(
 def longest(
     tx: Transaction, cube_id: UUID, root: bytes, token_ids: Sequence[int], spec: KVSpec, codecs: Sequence[str]
 ) -> tuple[Match, list[StoredObject]]:
-    """The longest restorable prefix in any of the codecs, and all objects that stand along it."""
+    """The longest restorable prefix in any of the codecs, and the best liked objects that stand along it."""
     chain = kv_address.chain(root, token_ids)
     keys = [chunk.key for chunk in chain]
     objects = kv_chunks.matching(tx, cube_id, keys, [root, *keys], codecs)
@@ -106,7 +107,7 @@ def longest(
         ready.setdefault(found.key, set()).add(found.group)
         if found.n_tokens < CHUNK_TOKENS:
             tails.setdefault(found.parent_key, set()).add(found.n_tokens)
-    return kv_address.longest_prefix(root, token_ids, spec, ready, tails), objects
+    return kv_address.longest_prefix(root, token_ids, spec, ready, tails, path=chain), objects
 
 
 def estimate(model: Model, n_tokens: int, objects: Sequence[StoredObject]) -> Estimate:
@@ -126,11 +127,8 @@ def costs(model: Model) -> tuple[PrefillCost, LoadCost, str]:
     return PrefillCost(**model.prefill), load, "calibrated"
 
 
-def _pieces(match: Match, objects: Sequence[StoredObject], codecs: Sequence[str]) -> tuple[Piece, ...]:
-    rank = {codec: at for at, codec in enumerate(codecs)}
-    best: dict[tuple[bytes, Group], StoredObject] = {}
-    for found in sorted(objects, key=lambda found: rank[found.codec]):
-        best.setdefault((found.key, found.group), found)
+def _pieces(match: Match, objects: Sequence[StoredObject]) -> tuple[Piece, ...]:
+    stored = {(found.key, found.group): found for found in objects}
     needed = [(chunk, group) for group, chunks in match.needed.items() for chunk in chunks]
     needed.sort(key=lambda pair: (pair[0].start, pair[1] is not Group.FULL))
-    return tuple(Piece(chunk, best[chunk.key, group]) for chunk, group in needed)
+    return tuple(Piece(chunk, stored[chunk.key, group]) for chunk, group in needed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from memos.errors import Invalid
+from memos.errors import Invalid, NotFound
 from memos.rules import activation_plan, activation_policy
 from memos.rules import policy as policies
 from memos.rules.access import Principal, Scope
@@ -64,10 +64,14 @@ def make(
     budget_tokens: int | None,
     now: datetime,
 ) -> Made:
-    """The plan of the present, remembered when there is a model for it. Writes."""
+    """The plan of the present, remembered when there is a model for it. Writes.
+
+    A plan is shared. A caller cleared for less than it holds gets one of its own, of what it may read: text, and no caches.
+    """
     policy = activation_policy.parse(view.cube.policy)
-    sources = kv_plans.sources(tx, view, now)
-    if not tier.serves(model):
+    shared = kv_plans.sources(tx, view, now)
+    sources = [source for source in shared if source.sight <= tx.clearance]
+    if len(sources) < len(shared) or not tier.serves(model):
         budget = activation_policy.usable_tokens(budget_tokens, policy, None)
         chosen = _choose(sources, view, budget, 1.0, frozenset(), now)
         return Made(view, activation_plan.make_plan(chosen), policy, len(sources) - len(chosen))
@@ -79,18 +83,28 @@ def make(
     for _ in range(_ROUNDS):
         chosen = _choose(sources, view, budget, scale, members, now)
         plan = activation_plan.make_plan(chosen)
+        ids = _ids(chosen)
+        sight = max((source.sight for source in sources if str(source.memory_id) in ids), default=0)
         known = kv_plans.find(tx, view.cube.id, view.branch.id, tier.model_key, plan.source_digest)
         if known is not None and len(known.token_ids) <= budget:
-            kv_plans.set_current(tx, known, view.at)
+            kv_plans.set_current(tx, known, view.at, sight)
             return Made(view, plan, policy, len(sources) - len(chosen), known, kv_plans.members(tx, known.id))
         tokenized = tier.engine.tokenize(plan.text)
         if len(tokenized.ids) <= budget:
             spans = activation_plan.token_spans(plan, tokenized.offsets)
             stored = kv_plans.insert(
-                tx, view, tier.model_key, plan.source_digest, tokenized.ids, _digest(tokenized.ids), spans, budget
+                tx,
+                view,
+                tier.model_key,
+                plan.source_digest,
+                tokenized.ids,
+                _digest(tokenized.ids),
+                spans,
+                budget,
+                sight,
             )
             return Made(view, plan, policy, len(sources) - len(chosen), stored, spans)
-        estimated = sum(_estimate(source, 1.0) for source in sources if str(source.memory_id) in _ids(chosen))
+        estimated = sum(_estimate(source, 1.0) for source in sources if str(source.memory_id) in ids)
         scale = max(scale * 1.05, len(tokenized.ids) / max(1, estimated) * 1.02)
     raise Invalid(f"no plan of this cube fits {budget} tokens", where=["query", "budget_tokens"])
 
@@ -108,10 +122,18 @@ def current(
 
 
 def find(tx: Transaction, who: Principal, plan_id: UUID) -> StoredPlan:
-    """A remembered plan within reach. Raises `NotFound`."""
+    """A remembered plan within reach. Raises `NotFound`, also where it holds what the caller may not read."""
     who.require(Scope.READ)
+    return within_reach(tx, who, plan_id)
+
+
+def within_reach(tx: Transaction, who: Principal, plan_id: UUID) -> StoredPlan:
+    """As `find`, for callers with another scope."""
     plan = kv_plans.get(tx, plan_id)
     who.reach(plan.cube_id)
+    cubes.find(tx, str(plan.cube_id))
+    if plan.sight > tx.clearance:
+        raise NotFound("no such plan")
     return plan
 
 

@@ -16,11 +16,11 @@ from uuid import UUID
 import structlog
 
 from memos.encoders.kv_container import ChunkLabel, CubeCipher, opened
-from memos.errors import KVRejected, NotFound
+from memos.errors import Forbidden, KVRejected, NotFound
 from memos.rules.access import Principal, Scope
 from memos.rules.kv_layout import Group
 from memos.services.kv_tier import ActivationTier, ref_of
-from memos.store import kv_chunks
+from memos.store import cubes, kv_chunks
 from memos.store.engine import Database
 from memos.store.kv_chunks import StoredObject
 from memos.store.transaction import Transaction
@@ -49,8 +49,7 @@ def find(tx: Transaction, tier: ActivationTier, who: Principal, wanted: Wanted) 
     """Raises `NotFound`: absent, foreign, unverified and out of reach are the same."""
     who.require(Scope.READ)
     found = kv_chunks.one(tx, wanted.key, wanted.group, wanted.codecs)
-    if not who.may_reach(found.cube_id):
-        raise NotFound("no such chunk")
+    _refuse_unless_readable(tx, who, [found])
     return Serving(found, tier.cipher(tx, found.cube_id))
 
 
@@ -58,18 +57,36 @@ def find_all(tx: Transaction, tier: ActivationTier, who: Principal, wanted: Sequ
     """In the order asked for, or none of them."""
     who.require(Scope.READ)
     stored = {(o.key, o.group, o.codec): o for o in kv_chunks.objects(tx, {each.key for each in wanted})}
-    ciphers: dict[UUID, CubeCipher] = {}
-    servings = []
+    chosen = []
     for each in wanted:
         found = next(
             (stored[each.key, each.group, c] for c in each.codecs if (each.key, each.group, c) in stored), None
         )
-        if found is None or not who.may_reach(found.cube_id):
+        if found is None:
             raise NotFound("no such chunk")
+        chosen.append(found)
+    _refuse_unless_readable(tx, who, chosen)
+    ciphers: dict[UUID, CubeCipher] = {}
+    servings = []
+    for found in chosen:
         if found.cube_id not in ciphers:
             ciphers[found.cube_id] = tier.cipher(tx, found.cube_id)
         servings.append(Serving(found, ciphers[found.cube_id]))
     return servings
+
+
+def _refuse_unless_readable(tx: Transaction, who: Principal, found: Sequence[StoredObject]) -> None:
+    """A chunk is as secret as what it was computed from. Labels beyond the key's clearance the transaction does not meet;
+    what is left to ask is the cubes' policies, which may refuse this call, or clear it for less."""
+    for cube_id in {each.cube_id for each in found}:
+        if not who.may_reach(cube_id):
+            raise NotFound("no such chunk")
+        try:
+            cubes.find(tx, str(cube_id))
+        except Forbidden as error:
+            raise NotFound("no such chunk") from error
+    if any(each.sight > tx.clearance for each in found):
+        raise NotFound("no such chunk")
 
 
 def body(tier: ActivationTier, database: Database, tenant_id: UUID, serving: Serving) -> tuple[bytes, bytes]:

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from memos.encoders.kv_container import CubeCipher
 from memos.encoders.kv_engines import AnyEngine, build_engine, short_name
-from memos.errors import Misconfigured, NotFound
+from memos.errors import NotFound
 from memos.rules import kv_address
 from memos.rules.kv_layout import GroupSpec, KVDtype, KVSpec
 from memos.services import signing
+from memos.services.kv_wrapping import Wrapping
 from memos.settings import Settings
 from memos.store import kv_models
 from memos.store.blobs import BlobRef, BlobStore, FilesystemBlobs
@@ -32,7 +30,6 @@ from memos.store.postgres_blobs import PostgresBlobs
 from memos.store.transaction import Transaction
 
 _DEK_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
 
 
 class ActivationTier:
@@ -53,6 +50,7 @@ class ActivationTier:
         self._model_dir = model_dir
         self._lock = threading.Lock()
         self._engine = engine
+        self._wrapping = Wrapping(settings)
         self.model_name = short_name(settings.kv_model) if settings.kv_model else None
 
     # -- The model
@@ -120,29 +118,10 @@ class ActivationTier:
         if wrapped is None:
             if not make:
                 raise NotFound("no such chunk")
-            wrapped = kv_models.keep_dek(tx, cube_id, self._wrap(os.urandom(_DEK_BYTES), tx.tenant_id, cube_id))
-        return CubeCipher(self._unwrap(wrapped, tx.tenant_id, cube_id))
-
-    @cached_property
-    def _master(self) -> AESGCM:
-        return AESGCM(signing.master_key(self.settings))
-
-    def _wrap(self, dek: bytes, tenant_id: UUID, cube_id: UUID) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._master.encrypt(nonce, dek, _binding(tenant_id, cube_id))
-
-    def _unwrap(self, wrapped: bytes, tenant_id: UUID, cube_id: UUID) -> bytes:
-        try:
-            return self._master.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _binding(tenant_id, cube_id))
-        except InvalidTag as error:
-            raise Misconfigured(
-                "the key of this cube's caches cannot be unwrapped: MEMOS_MASTER_KEY (or the file master-key) is not the "
-                "one it was made with. Restore it, or delete the cube's caches."
-            ) from error
-
-
-def _binding(tenant_id: UUID, cube_id: UUID) -> bytes:
-    return b"memos kv dek 1" + tenant_id.bytes + cube_id.bytes
+            wrapped = kv_models.keep_dek(
+                tx, cube_id, self._wrapping.wrap(os.urandom(_DEK_BYTES), tx.tenant_id, cube_id)
+            )
+        return CubeCipher(self._wrapping.unwrap(wrapped, tx.tenant_id, cube_id))
 
 
 def ref_of(cube_id: UUID, blob: bytes) -> BlobRef:

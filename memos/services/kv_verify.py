@@ -71,8 +71,7 @@ def slot(
 ) -> Slot:
     """Raises `NotFound` when the key is not one of the plan's, which looks the same as a plan out of reach."""
     who.require(Scope.KV)
-    plan = kv_plans.get(tx, plan_id)
-    who.reach(plan.cube_id)
+    plan = kv_plan.within_reach(tx, who, plan_id)
     chain = kv_address.chain(tier.root(tx.tenant_id, plan.cube_id, plan.model_key), plan.token_ids)
     chunk = next((chunk for chunk in chain if chunk.key == key), None)
     if chunk is None:

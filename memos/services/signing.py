@@ -25,6 +25,7 @@ from memos.settings import Settings
 
 SECRET_FILE = "secret"  # noqa: S105 - a file's name
 MASTER_KEY_FILE = "master-key"
+PREVIOUS = ".previous"
 _SECRET_BYTES = 32
 # Shorter secrets can be guessed, and with them everything signed be forged.
 _MIN_SECRET = 16
@@ -79,13 +80,36 @@ def service_secret(settings: Settings) -> bytes:
     return _given_or_kept(given, "MEMOS_SECRET", settings, SECRET_FILE)
 
 
-def master_key(settings: Settings) -> bytes:
-    """32 bytes that wrap the data keys of cubes, from `MEMOS_MASTER_KEY` or the file `master-key` in the data directory.
+def master_keys(settings: Settings) -> tuple[bytes, ...]:
+    """Keys of 32 bytes that wrap the data keys of cubes, the newest first: from `MEMOS_MASTER_KEY` or the file `master-key` in
+    the data directory, and the one before it, while there is one.
 
     It is a secret of its own, so that it can be kept apart from backups: without it no stored cache can be opened.
     """
     given = settings.master_key.get_secret_value().encode() if settings.master_key else None
-    return _derived(_given_or_kept(given, "MEMOS_MASTER_KEY", settings, MASTER_KEY_FILE), b"memos kv: master key")
+    newest = _given_or_kept(given, "MEMOS_MASTER_KEY", settings, MASTER_KEY_FILE)
+    if settings.previous_master_key:
+        before = settings.previous_master_key.get_secret_value().encode()
+    else:
+        before = _read(_path(settings, MASTER_KEY_FILE + PREVIOUS)) if given is None else b""
+    return tuple(_derived(secret, b"memos kv: master key") for secret in (newest, before) if secret)
+
+
+def renew_master_key(settings: Settings) -> None:
+    """Put a new key into the file `master-key`, and the present one into `master-key.previous`. The old one has both names
+    before it loses the first."""
+    path = _path(settings, MASTER_KEY_FILE)
+    if not _read(path):
+        _make(path)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # 0600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_hex(_SECRET_BYTES).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    before = path.with_name(path.name + PREVIOUS)
+    before.unlink(missing_ok=True)
+    os.link(path, before)
+    Path(draft).replace(path)
 
 
 def address_secret(settings: Settings) -> bytes:
@@ -98,13 +122,17 @@ def _given_or_kept(given: bytes | None, variable: str, settings: Settings, file_
         if len(given) < _MIN_SECRET:
             raise Misconfigured(f"{variable} is too short: give it at least {_MIN_SECRET} characters")
         return given
-    path = (settings.data_dir or default_data_dir()) / file_name
+    path = _path(settings, file_name)
     try:
         return _read(path) or _make(path)
     except OSError as error:
         raise Misconfigured(
             f"the service's secret cannot be kept in {path} ({error.strerror}); set {variable} instead"
         ) from error
+
+
+def _path(settings: Settings, file_name: str) -> Path:
+    return (settings.data_dir or default_data_dir()) / file_name
 
 
 def _read(path: Path) -> bytes:

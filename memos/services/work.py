@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from memos.errors import MemosError, TooBusy, Unavailable
 from memos.metering import meters
 from memos.rules.backoff import MOST_ATTEMPTS, Failure, retry_in_s
+from memos.rules.lanes import Lane
 from memos.services import (
     consolidate,
     deliver,
@@ -109,12 +110,18 @@ def run_job(
     return None if job is None else _run(parts, tenant_id, job, handlers, lease_s)
 
 
-def run_next(parts: Parts, *, handlers: Mapping[str, Handler] = HANDLERS, lease_s: float = LEASE_S) -> str | None:
-    """Claim a due job of the tenant whose turn it is, and run it; None when nothing is due. Raises as `run_job`
-    does."""
-    for tenant_id in jobs.turns(parts.database, _TURNS):
+def run_next(
+    parts: Parts,
+    *,
+    lane: Lane | None = None,
+    handlers: Mapping[str, Handler] = HANDLERS,
+    lease_s: float = LEASE_S,
+) -> str | None:
+    """Claim a due job (of the lane) of the tenant whose turn it is, and run it; None when nothing is due. Raises as
+    `run_job` does."""
+    for tenant_id in jobs.turns(parts.database, _TURNS, lane):
         with parts.database.transaction(tenant_id) as tx:
-            job = jobs.claim_next(tx, lease_s)
+            job = jobs.claim_next(tx, lease_s, lane)
         if job is not None:
             return _run(parts, tenant_id, job, handlers, lease_s)
     return None
@@ -134,9 +141,9 @@ def _run(parts: Parts, tenant_id: UUID, job: Job, handlers: Mapping[str, Handler
     return state
 
 
-def due(parts: Parts, most: int) -> list[Due]:
-    """Up to `most` jobs that should run now, tenants taking turns."""
-    return jobs.due(parts.database, most)
+def due(parts: Parts, most: int, lane: Lane | None = None) -> list[Due]:
+    """Up to `most` jobs (of the lane) that should run now, tenants taking turns."""
+    return jobs.due(parts.database, most, lane)
 
 
 def plan(database: Database, now: datetime) -> dict[str, int]:

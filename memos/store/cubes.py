@@ -97,9 +97,9 @@ def find(tx: Transaction, reference: str, *, lock: bool = False) -> Cube:
     suffix = " FOR UPDATE" if lock else ""
     row = None
     if (cube_id := _as_uuid(reference)) is not None:
-        row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND id = :id" + suffix, id=cube_id)
+        row = tx.first(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND id = :id" + suffix, id=cube_id)
     if row is None:
-        row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND name = :name" + suffix, name=reference)
+        row = tx.first(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND name = :name" + suffix, name=reference)
     if row is None:
         raise NotFound("no such cube")
     tx.enter(row["id"], row["policy"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import Conflict, NotFound
+from memos.rules.lanes import Lane
 from memos.store.engine import Database
 from memos.store.transaction import Transaction
 
@@ -164,15 +166,23 @@ class Due:
     kind: str
 
 
-def due(database: Database, most: int) -> list[Due]:
-    """Up to `most` due jobs of all tenants, each tenant's oldest first, taking turns."""
-    return [Due(**row) for row in database.call("SELECT tenant_id, job_id, kind FROM memos_due_jobs(:most)", most=most)]
+def due(database: Database, most: int, lane: Lane | None = None) -> list[Due]:
+    """Up to `most` due jobs of all tenants, each tenant's oldest first, taking turns; of one lane, or of all."""
+    asked: dict[str, object] = {"most": most} if lane is None else {"most": most, "lane": lane.value}
+    return [
+        Due(**r) for r in database.call(f"SELECT tenant_id, job_id, kind FROM memos_due_jobs({_named(asked)})", **asked)
+    ]
 
 
-def turns(database: Database, most: int) -> list[UUID]:
+def turns(database: Database, most: int, lane: Lane | None = None) -> list[UUID]:
     """Up to `most` tenants with due jobs, in the order in which they should be served next: who has least running goes
     first, and between equals the lot decides."""
-    return [row["tenant_id"] for row in database.call("SELECT tenant_id FROM memos_job_turns(:most)", most=most)]
+    asked: dict[str, object] = {"most": most} if lane is None else {"most": most, "lane": lane.value}
+    return [r["tenant_id"] for r in database.call(f"SELECT tenant_id FROM memos_job_turns({_named(asked)})", **asked)]
+
+
+def _named(parameters: Mapping[str, object]) -> str:
+    return ", ".join(f":{name}" for name in parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +218,19 @@ def claim(tx: Transaction, job_id: UUID, lease_s: float) -> Job | None:
     return None if row is None else Job(**row)
 
 
-def claim_next(tx: Transaction, lease_s: float) -> Job | None:
+# As the partial index jobs_turns_kv says it.
+_OF_LANE = {None: "", Lane.KV: " AND kind LIKE 'kv.%'", Lane.MAIN: " AND kind NOT LIKE 'kv.%'"}
+
+
+def claim_next(tx: Transaction, lease_s: float, lane: Lane | None = None) -> Job | None:
     """Take the tenant's due job that a dead worker left, or else the one that has been due longest; None without any."""
+    only = _OF_LANE[lane]
     row = tx.row(
         "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = now(), "
         "lease_until = now() + make_interval(secs => :lease) WHERE tenant_id = :tenant AND id = coalesce("
-        "(SELECT id FROM jobs WHERE tenant_id = :tenant AND state = 'running' AND lease_until <= now() "
+        f"(SELECT id FROM jobs WHERE tenant_id = :tenant AND state = 'running'{only} AND lease_until <= now() "
         " ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED), "
-        "(SELECT id FROM jobs WHERE tenant_id = :tenant AND state = 'queued' AND run_after <= now() "
+        f"(SELECT id FROM jobs WHERE tenant_id = :tenant AND state = 'queued'{only} AND run_after <= now() "
         f" ORDER BY run_after, id LIMIT 1 FOR UPDATE SKIP LOCKED)) RETURNING {_COLUMNS}",
         lease=lease_s,
     )

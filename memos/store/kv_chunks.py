@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,8 @@ from memos.store.transaction import Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """One group of one chunk in one codec. `blob` names the sealed bytes, `sha256` and `wire_bytes` the opened ones."""
+    """One group of one chunk in one codec. `blob` names the sealed bytes, `sha256` and `wire_bytes` the opened ones;
+    `sight` is the label of the most secret memory among the chunk's and its ancestors'."""
 
     key: bytes
     cube_id: UUID
@@ -39,11 +41,12 @@ class StoredObject:
     wire_bytes: int
     state: str
     gate: dict[str, Any] | None
+    sight: int
 
 
 _COLUMNS = (
     "k.key, k.cube_id, k.model_key, k.parent_key, k.start, k.n_tokens, o.grp, o.codec, o.blob, o.n_bytes, o.sha256, "
-    "o.wire_bytes, o.state, o.gate"
+    "o.wire_bytes, o.state, CAST(o.gate AS text), k.sight"
 )
 _JOINED = "kv_chunks k JOIN kv_objects o ON o.tenant_id = k.tenant_id AND o.key = k.key"
 
@@ -52,23 +55,33 @@ QUARANTINE = "quarantine"
 
 
 def _object(row: Sequence[Any]) -> StoredObject:
-    key, cube_id, model_key, parent, start, n_tokens, group, codec, blob, n_bytes, sha256, wire, state, gate = row
+    key, cube_id, model_key, parent, start, n_tokens, group, codec, blob, n_bytes, sha256, wire, state, gate, sight = (
+        row
+    )
     return StoredObject(
         key=bytes(key), cube_id=cube_id, model_key=model_key, parent_key=bytes(parent), start=start, n_tokens=n_tokens,
         group=Group(group), codec=codec, blob=bytes(blob), n_bytes=n_bytes, sha256=bytes(sha256), wire_bytes=wire,
-        state=state, gate=gate,
+        state=state, gate=_gate(gate), sight=sight,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _gate(text: str | None) -> dict[str, Any] | None:
+    """All objects of a codec hold the same few figures: they are parsed once, and nobody changes them."""
+    return None if text is None else json.loads(text)
 
 
 def matching(
     tx: Transaction, cube_id: UUID, keys: Sequence[bytes], parents: Sequence[bytes], codecs: Sequence[str]
 ) -> list[StoredObject]:
-    """Verified objects of any of the keys, and of chunks shorter than a whole one that follow any of the parents."""
+    """Verified objects of any of the keys, and of chunks shorter than a whole one that follow any of the parents; of each
+    group of a chunk the one in the best liked codec."""
     rows = tx.tuples(
-        f"SELECT {_COLUMNS} FROM {_JOINED} WHERE k.tenant_id = :tenant AND k.cube_id = :cube AND k.key = ANY(:keys) "
-        "AND o.state = 'verified' AND o.codec = ANY(:codecs) UNION ALL "
-        f"SELECT {_COLUMNS} FROM {_JOINED} WHERE k.tenant_id = :tenant AND k.cube_id = :cube AND k.parent_key = ANY(:parents) "
-        f"AND k.n_tokens < {CHUNK_TOKENS} AND NOT k.key = ANY(:keys) AND o.state = 'verified' AND o.codec = ANY(:codecs)",
+        f"SELECT DISTINCT ON (k.key, o.grp) {_COLUMNS} FROM {_JOINED} WHERE k.tenant_id = :tenant AND k.cube_id = :cube "
+        "AND k.key = ANY(CAST(:keys AS bytea[]) || ARRAY(SELECT t.key FROM kv_chunks t WHERE t.tenant_id = :tenant "
+        f"AND t.cube_id = :cube AND t.parent_key = ANY(:parents) AND t.n_tokens < {CHUNK_TOKENS})) "
+        "AND o.state = 'verified' AND o.codec = ANY(:codecs) "
+        "ORDER BY k.key, o.grp, array_position(CAST(:codecs AS text[]), o.codec)",
         cube=cube_id, keys=list(keys), parents=list(parents), codecs=list(codecs),
     )  # fmt: skip
     return [_object(row) for row in rows]
@@ -93,12 +106,16 @@ def one(
     raise NotFound("no such chunk")
 
 
-def insert(tx: Transaction, cube_id: UUID, model_key: str, chunk: Chunk, memories: Iterable[tuple[UUID, int]]) -> None:
+def insert(
+    tx: Transaction, cube_id: UUID, model_key: str, chunk: Chunk, memories: Iterable[tuple[UUID, int]], sight: int
+) -> None:
     """A chunk and the memory versions whose tokens it holds. Repeating it is harmless."""
     tx.run(
-        "INSERT INTO kv_chunks (tenant_id, key, cube_id, model_key, parent_key, start, n_tokens) "
-        "VALUES (:tenant, :key, :cube, :model, :parent, :start, :n_tokens) ON CONFLICT (tenant_id, key) DO NOTHING",
+        "INSERT INTO kv_chunks AS k (tenant_id, key, cube_id, model_key, parent_key, start, n_tokens, sight) "
+        "VALUES (:tenant, :key, :cube, :model, :parent, :start, :n_tokens, :sight) ON CONFLICT (tenant_id, key) "
+        "DO UPDATE SET sight = excluded.sight WHERE k.sight < excluded.sight",
         key=chunk.key, cube=cube_id, model=model_key, parent=chunk.parent, start=chunk.start, n_tokens=chunk.n_tokens,
+        sight=sight,
     )  # fmt: skip
     pairs = list(memories)
     # The same tokens may come from other memories that say the same; the chunk then belongs to all of them.
@@ -235,13 +252,25 @@ def _standings(rows: Sequence[RowMapping]) -> list[Standing]:
 
 
 def bytes_used(tx: Transaction, cube_id: UUID | None) -> int:
+    """Of chunks and slot files together."""
     return int(
         tx.scalar(
-            "SELECT coalesce(sum(n_bytes), 0) FROM kv_objects WHERE tenant_id = :tenant "
-            "AND cube_id = coalesce(CAST(:cube AS uuid), cube_id)",
+            "SELECT coalesce(sum(n_bytes), 0) FROM (SELECT cube_id, n_bytes FROM kv_objects WHERE tenant_id = :tenant "
+            "UNION ALL SELECT cube_id, n_bytes FROM kv_slot_files WHERE tenant_id = :tenant) o "
+            "WHERE cube_id = coalesce(CAST(:cube AS uuid), cube_id)",
             cube=cube_id,
         )
     )
+
+
+def blobs_named(tx: Transaction, cube_id: UUID) -> set[bytes]:
+    """Every blob that some row of the cube names."""
+    rows = tx.tuples(
+        "SELECT blob FROM kv_objects WHERE tenant_id = :tenant AND cube_id = :cube UNION ALL "
+        "SELECT blob FROM kv_slot_files WHERE tenant_id = :tenant AND cube_id = :cube",
+        cube=cube_id,
+    )
+    return {bytes(row[0]) for row in rows}
 
 
 def objects_of(tx: Transaction, cube_id: UUID) -> list[StoredObject]:

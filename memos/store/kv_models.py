@@ -43,7 +43,7 @@ def register(tx: Transaction, model_key: str, name: str, spec: Mapping[str, Any]
 
 def find(tx: Transaction, reference: str) -> Model:
     """By model key, or the newest of that name."""
-    row = tx.row(
+    row = tx.first(
         f"SELECT {_MODEL} FROM kv_models WHERE tenant_id = :tenant AND (model_key = :ref OR name = :ref) "
         "ORDER BY model_key = :ref DESC, created_at DESC LIMIT 1",
         ref=reference,
@@ -91,6 +91,20 @@ def keep_dek(tx: Transaction, cube_id: UUID, wrapped: bytes) -> bytes:
     kept = wrapped_dek(tx, cube_id)
     assert kept is not None  # noqa: S101 - inserted above, by us or another
     return kept
+
+
+def deks(tx: Transaction) -> list[tuple[UUID, bytes]]:
+    """(cube, wrapped key) of every cube that has one."""
+    rows = tx.tuples("SELECT cube_id, wrapped FROM kv_deks WHERE tenant_id = :tenant ORDER BY cube_id")
+    return [(row[0], bytes(row[1])) for row in rows]
+
+
+def replace_dek(tx: Transaction, cube_id: UUID, before: bytes, wrapped: bytes) -> None:
+    """The same key in another wrapping, if that is still the one that was read."""
+    tx.run(
+        "UPDATE kv_deks SET wrapped = :wrapped WHERE tenant_id = :tenant AND cube_id = :cube AND wrapped = :before",
+        cube=cube_id, before=before, wrapped=wrapped,
+    )  # fmt: skip
 
 
 def sealed_cubes(tx: Transaction) -> list[UUID]:

@@ -9,23 +9,29 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 
 from memos.errors import NotFound
+from memos.rules.access import LABELS
 from memos.rules.activation_plan import TokenSpan
+from memos.rules.header import Sensitivity
 from memos.store.cubes import View
 from memos.store.memories import SHOWN, visible
 from memos.store.transaction import Transaction
 
+SHARED: Final = LABELS.index(Sensitivity.NORMAL)
+"""The most secret label a plan may hold: it is for everybody who may read the cube."""
 USES_KEPT = 8
 """Uses remembered one by one: the policy asks for two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A memory as a plan sees it. `version`, `revision` and `edits` count changes of its text, not of its header."""
+    """A memory as a plan sees it. `version`, `revision` and `edits` count changes of its text, not of its header; `sight`
+    is the place of its label among `rules.access.LABELS`."""
 
     memory_id: UUID
     version: int
@@ -41,10 +47,13 @@ class Source:
     weighted_recalls: float
     last_recalled_at: datetime | None
     tier: str
+    sight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPlan:
+    """`sight` is that of its most secret memory; above `SHARED` the plan is withdrawn."""
+
     id: UUID
     cube_id: UUID
     branch_id: int
@@ -59,6 +68,7 @@ class StoredPlan:
     codecs: list[str]
     uses: list[datetime]
     created_at: datetime
+    sight: int
 
 
 _COLUMNS = ", ".join(f"p.{name}" for name in StoredPlan.__dataclass_fields__)
@@ -66,7 +76,7 @@ _COLUMNS = ", ".join(f"p.{name}" for name in StoredPlan.__dataclass_fields__)
 _SOURCES = """
 SELECT v.memory_id, t.version, t.revision, CAST(t.texts - 1 AS integer) AS edits, c.text AS content, v.created_at, c.tokens,
     v.kind, v.tags, v.priority, v.trust, coalesce(u.weighted_recalls, 0) AS weighted_recalls, u.last_recalled_at,
-    coalesce(u.tier, 'plaintext') AS tier
+    coalesce(u.tier, 'plaintext') AS tier, greatest(memos_label(v.sensitivity, v.quarantined), c.label) AS sight
 FROM {visible} v
 JOIN contents c ON c.tenant_id = :tenant AND c.id = v.content_id AND c.text IS NOT NULL
 LEFT JOIN usage u ON u.tenant_id = :tenant AND u.cube_id = v.cube_id AND u.memory_id = v.memory_id
@@ -75,7 +85,7 @@ CROSS JOIN LATERAL (SELECT min(o.version) FILTER (WHERE o.content_id = v.content
     FROM memory_versions o WHERE o.tenant_id = :tenant AND o.cube_id = v.cube_id AND o.memory_id = v.memory_id
         AND o.version <= v.version) t
 WHERE {shown} AND v.state IN ('generated', 'activated', 'frozen') AND (v.expires_at IS NULL OR v.expires_at > :now)
-    AND v.sensitivity IN ('public', 'normal')
+    AND greatest(memos_label(v.sensitivity, v.quarantined), c.label) <= :shared
 ORDER BY v.memory_id
 """
 
@@ -84,7 +94,7 @@ def sources(tx: Transaction, view: View, now: datetime) -> list[Source]:
     """Every live memory of a view that is for everybody who may read the cube: a plan and its caches are shared, and what
     was computed from a secret cannot be told apart from the rest."""
     source, bound = visible(view)
-    rows = tx.rows(_SOURCES.format(visible=source, shown=SHOWN), now=now, **bound)
+    rows = tx.rows(_SOURCES.format(visible=source, shown=SHOWN), now=now, shared=SHARED, **bound)
     return [Source(**row) for row in rows]
 
 
@@ -99,7 +109,7 @@ def find(tx: Transaction, cube_id: UUID, branch_id: int, model_key: str, source_
 
 
 def get(tx: Transaction, plan_id: UUID) -> StoredPlan:
-    row = tx.row(f"SELECT {_COLUMNS} FROM kv_plans p WHERE p.tenant_id = :tenant AND p.id = :id", id=plan_id)
+    row = tx.first(f"SELECT {_COLUMNS} FROM kv_plans p WHERE p.tenant_id = :tenant AND p.id = :id", id=plan_id)
     if row is None:
         raise NotFound("no such plan")
     return StoredPlan(**row)
@@ -125,6 +135,18 @@ def members(tx: Transaction, plan_id: UUID) -> list[TokenSpan]:
     return [TokenSpan(str(memory_id), version, start, end) for memory_id, version, start, end in rows]
 
 
+def labels(tx: Transaction, plan: StoredPlan) -> dict[str, int]:
+    """How secret each memory of a plan is now, by its id."""
+    rows = tx.tuples(
+        "SELECT i.memory_id, max(c.label) FROM kv_plan_items i JOIN memory_versions v ON v.tenant_id = i.tenant_id "
+        "AND v.cube_id = :cube AND v.memory_id = i.memory_id AND v.version = i.version "
+        "JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id "
+        "WHERE i.tenant_id = :tenant AND i.plan_id = :plan GROUP BY i.memory_id",
+        cube=plan.cube_id, plan=plan.id,
+    )  # fmt: skip
+    return {str(memory_id): label for memory_id, label in rows}
+
+
 def insert(
     tx: Transaction,
     view: View,
@@ -134,19 +156,21 @@ def insert(
     tokens_digest: bytes,
     spans: Sequence[TokenSpan],
     budget_tokens: int,
+    sight: int,
 ) -> StoredPlan:
     """Remember a plan as the current one of its branch and model. What was promoted or pinned before it stays so."""
     before = latest(tx, view.cube.id, view.branch.id, model_key)
     plan_id = uuid_utils.uuid7()
     row = tx.row(
         "INSERT INTO kv_plans AS p (tenant_id, id, cube_id, branch_id, model_key, source_digest, token_ids, tokens_digest, "
-        "seen_revision, promoted, pinned, budget_tokens, codecs, uses) VALUES (:tenant, :id, :cube, :branch, :model, :digest, "
-        ":ids, :tokens, :seen, :promoted, :pinned, :budget, :codecs, :uses) "
+        "seen_revision, promoted, pinned, budget_tokens, codecs, uses, sight) VALUES (:tenant, :id, :cube, :branch, :model, "
+        ":digest, :ids, :tokens, :seen, :promoted, :pinned, :budget, :codecs, :uses, :sight) "
         "ON CONFLICT (tenant_id, cube_id, branch_id, model_key, source_digest) DO UPDATE SET state = 'current' "
         f"RETURNING {_COLUMNS}",
         id=plan_id, cube=view.cube.id, branch=view.branch.id, model=model_key, digest=source_digest, ids=list(token_ids),
         tokens=tokens_digest, seen=view.at, budget=budget_tokens, promoted=bool(before and before.promoted),
         pinned=bool(before and before.pinned), codecs=before.codecs if before else [], uses=before.uses if before else [],
+        sight=sight,
     )  # fmt: skip
     assert row is not None  # noqa: S101 - the statement returns a row either way
     plan = StoredPlan(**row)
@@ -160,15 +184,17 @@ def insert(
                 for position, span in enumerate(spans)
             ],
         )  # fmt: skip
-    set_current(tx, plan, view.at)
+    set_current(tx, plan, view.at, sight)
     return plan
 
 
-def set_current(tx: Transaction, plan: StoredPlan, seen_revision: int) -> None:
-    """It is the plan as of that revision; all others of its branch and model are stale from here on."""
+def set_current(tx: Transaction, plan: StoredPlan, seen_revision: int, sight: int) -> None:
+    """It is the plan as of that revision, as secret as its memories are now; all others of its branch and model are stale
+    from here on."""
     tx.run(
-        "UPDATE kv_plans SET seen_revision = :seen WHERE tenant_id = :tenant AND id = :id AND seen_revision < :seen",
-        id=plan.id, seen=seen_revision,
+        "UPDATE kv_plans SET seen_revision = greatest(seen_revision, :seen), sight = :sight "
+        "WHERE tenant_id = :tenant AND id = :id AND (seen_revision < :seen OR sight <> :sight)",
+        id=plan.id, seen=seen_revision, sight=sight,
     )  # fmt: skip
     tx.run(
         "UPDATE kv_plans SET state = CASE WHEN id = :id THEN 'current' ELSE 'stale' END WHERE tenant_id = :tenant "

@@ -116,8 +116,14 @@ def _cache(client: TestClient, app: App, owner: Principal) -> dict[str, str]:
     """The id of a plan of the same cube, and the address of a chunk of it that is stored."""
     job = client.post("/v1/kv/promotions", json={"cube": "travel-agent", "codecs": ["raw"]}).json()
     assert work.run_job(app, owner.tenant_id, UUID(job["id"])) == "succeeded"
-    plan_id = client.get("/v1/cubes/travel-agent/activation-plan?model=fake").json()["plan_id"]
-    return {"plan_id": plan_id, "key": client.get(f"/v1/kv/plans/{plan_id}").json()["chunks"][0]["key"]}
+    plan = client.get("/v1/cubes/travel-agent/activation-plan?model=fake").json()
+    slot = {
+        "cube": "travel-agent", "source_digest": plan["source_digest"], "profile": "ab" * 32, "tokens_sha256": "cd" * 32,
+        "n_tokens": "7",
+    }  # fmt: skip
+    kept = client.put("/v1/kv/slot-files", params={**slot, "model": "fake"}, content=b"ggsq").json()
+    key = client.get(f"/v1/kv/plans/{plan['plan_id']}").json()["chunks"][0]["key"]
+    return {**slot, "plan_id": plan["plan_id"], "key": key, "slot_file_id": kept["id"]}
 
 
 def _webhook(client: TestClient) -> dict[str, str]:

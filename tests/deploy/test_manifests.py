@@ -18,7 +18,7 @@ from memos.settings import Settings
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 Json = dict[str, Any]
-OURS = ("api", "worker", "beat", "migrate")
+OURS = ("api", "worker", "worker-kv", "beat", "migrate")
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def compose() -> Json:
 
 
 def resources() -> Iterator[tuple[str, Json]]:
-    for path in sorted((KUBERNETES / "base").glob("*.yaml")):
+    for path in sorted([*(KUBERNETES / "base").glob("*.yaml"), *(KUBERNETES / "kv").glob("*.yaml")]):
         for document in yaml.safe_load_all(path.read_text()):
-            if document["kind"] != "Kustomization":
+            if document["kind"] not in {"Kustomization", "Component"}:
                 yield f"{document['kind']}/{document['metadata']['name']}", document
 
 
@@ -75,9 +75,9 @@ def test_only_the_migration_sees_the_owner(compose: Json) -> None:
 
 
 def test_parts_wait_for_what_they_need_and_say_how_they_are(compose: Json) -> None:
-    for name in ("api", "worker", "beat"):
+    for name in ("api", "worker", "worker-kv", "beat"):
         assert compose["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
-    for name in ("postgres", "valkey", "api", "worker"):
+    for name in ("postgres", "valkey", "api", "worker", "worker-kv"):
         assert compose["services"][name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, name
     assert "healthz" in str(compose["services"]["api"]["healthcheck"])
 
@@ -118,7 +118,7 @@ def test_the_connections_of_compose_fit_the_server(compose: Json) -> None:
 
 
 def test_kustomize_lists_what_is_there() -> None:
-    for folder in (KUBERNETES / "base", KUBERNETES / "example"):
+    for folder in (KUBERNETES / "base", KUBERNETES / "example", KUBERNETES / "kv"):
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         for resource in kustomization["resources"]:
             assert (folder / resource).exists(), resource
@@ -159,6 +159,23 @@ def test_only_the_migration_gets_the_owners_secret(name: str) -> None:
     [container] = PODS[name]["containers"]
     secrets = {source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source}
     assert secrets == ({"memos-app", "memos-owner"} if name == "Job/memos-migrate" else {"memos-app"})
+
+
+def test_building_caches_has_workers_of_its_own(compose: Json) -> None:
+    """With the component, or the profile; without either the one kind of worker does both."""
+    [kv] = PODS["Deployment/memos-worker-kv"]["containers"]
+    assert kv["command"] == ["memos", "worker", "--lane", "kv"]
+    component = yaml.safe_load((KUBERNETES / "kv" / "kustomization.yaml").read_text())
+    patched = {patch["target"]["name"]: yaml.safe_load(patch["patch"]) for patch in component["patches"]}
+    assert patched["memos-worker"][0]["value"] == ["memos", "worker", "--lane", "main"]
+    assert {op["path"]: op["value"] for op in patched["memos"]}["/data/MEMOS_KV_BLOBS"] == "postgres"
+    [plain] = PODS["Deployment/memos-worker"]["containers"]
+    assert plain["command"] == ["memos", "worker"]
+    services = compose["services"]
+    assert services["worker-kv"]["profiles"] == ["kv"]
+    assert services["worker-kv"]["command"] == ["memos", "worker", "--lane", "kv"]
+    lanes = [re.sub(r"\$\{\w+:-(\w+)\}", r"\1", word) for word in services["worker"]["command"]]
+    assert lanes == ["memos", "worker", "--lane", "main", "--lane", "kv"]
 
 
 def test_probes_and_an_end_without_loss() -> None:

@@ -16,10 +16,19 @@ class Answering(Protocol):
 
 
 @contextmanager
-def served(backend: Answering) -> Iterator[str]:
-    """The base URL under which `backend` answers."""
+def served(backend: Answering, *, keeps_s: float | None = None, callers: list[Any] | None = None) -> Iterator[str]:
+    """The base URL under which `backend` answers. It hangs up after each answer, or once a connection was idle for
+    `keeps_s`; `callers` is told of each connection."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.0" if keeps_s is None else "HTTP/1.1"
+        timeout = keeps_s
+
+        def setup(self) -> None:
+            super().setup()
+            if callers is not None:
+                callers.append(self.client_address)
+
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None

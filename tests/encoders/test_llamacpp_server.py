@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from memos.encoders.causal_lm import RestoreFailed
-from memos.encoders.llamacpp_server import LlamaCppServer, tokens_digest
+from memos.encoders.llamacpp_server import LlamaCppServer
 from memos.errors import Invalid, KVRejected, Unavailable
+from memos.rules.kv_address import tokens_digest
 from tests.encoders.engine_servers import FakeLlamaCpp, served
 
 PREFIX, SUFFIX = list(range(300)), [7, 8, 9]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -283,3 +284,20 @@ def test_the_package_loads_without_the_services_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "KVClient"), done.stderr
+
+
+def test_a_connection_is_used_again_until_the_service_hangs_up(tier: Tier) -> None:
+    callers: list[Any] = []
+    with served(tier, keeps_s=0.2, callers=callers) as url, KVClient(url, "mk_test", timeout_s=5) as client:
+        plans = [client.plan("cube", tier.model) for _ in range(3)]
+        kept = len(callers)
+        time.sleep(0.6)
+        plans.append(client.plan("cube", tier.model))
+    assert len({plan.source_digest for plan in plans}) == 1
+    assert (kept, len(callers)) == (1, 2)
+
+
+def test_an_answer_longer_than_any_is_not_read_to_its_end(tier: Tier, client: KVClient) -> None:
+    tier.plan_hook = lambda content: {**content, "prefix_text": "x" * (33 * 2**20)}
+    with pytest.raises(Unavailable, match="more than"):
+        client.plan("cube", tier.model)

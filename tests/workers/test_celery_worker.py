@@ -15,11 +15,12 @@ import pytest
 from redis import Redis
 
 from memos.rules.access import Principal
+from memos.rules.lanes import Lane
 from memos.store import jobs
 from memos.store.engine import Database
 from memos.wiring import App, login_url
 from tests.conftest import Servers
-from workers.messaging import make_celery
+from workers.messaging import QUEUES, make_celery
 from workers.nudging import celery_nudger
 from workers.tasks import ENOUGH_WAITING, sweep_once
 
@@ -117,3 +118,26 @@ def test_a_sweep_leaves_as_many_messages_as_jobs_are_due(
     redis.rpush(queue, *["x"] * ENOUGH_WAITING)
     assert sweep_once(celery, app) == 7
     assert redis.llen(queue) == ENOUGH_WAITING + 7
+
+
+def test_a_worker_of_one_lane_leaves_the_other_lanes_jobs_to_others(
+    app: App, owner: Principal, servers: Servers, redis: Redis, part: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    redis.flushdb()
+    celery = make_celery(servers.redis_url)
+    with app.database.transaction(owner.tenant_id) as tx:
+        tx.run("DELETE FROM jobs WHERE tenant_id = :tenant")
+        waiting = jobs.promise(tx, "decay", payload={"branch": "main"})
+        taken = jobs.promise(tx, "kv.gc", payload={"owner": str(owner.tenant_id)})
+    assert sweep_once(celery, app) == 2
+    assert {lane: redis.llen(queue) for lane, queue in QUEUES.items()} == {Lane.MAIN: 1, Lane.KV: 1}
+    part("worker", "--lane", "kv")
+    deadline = time.monotonic() + SOON_S
+    while time.monotonic() < deadline:
+        with app.database.transaction(owner.tenant_id, read_only=True) as tx:
+            states = {job_id: jobs.get(tx, job_id).state for job_id in (waiting, taken)}
+        if states[taken] not in {"queued", "running"}:
+            break
+        time.sleep(0.1)
+    assert states == {waiting: "queued", taken: "succeeded"}
+    assert redis.llen(QUEUES[Lane.MAIN]) == 1

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from memos.errors import TooBusy
 from memos.rules.access import Principal
+from memos.rules.lanes import Lane, lane_of
 from memos.services import work
 from memos.services.attempt import Attempt, Outcome
 from memos.store import jobs
@@ -30,12 +31,13 @@ def empty(app: App, owner: Principal, other_tenant: UUID) -> None:
             tx.run("DELETE FROM jobs WHERE tenant_id = :tenant")
 
 
-def queue(app: App, tenant_id: UUID, number: int, minutes_ago: int = 0) -> None:
+def queue(app: App, tenant_id: UUID, number: int, minutes_ago: int = 0, kind: str = "probe") -> None:
     with app.database.transaction(tenant_id) as tx:
         tx.run(
-            "INSERT INTO jobs (tenant_id, id, kind, run_after) SELECT :tenant, gen_random_uuid(), 'probe', "
+            "INSERT INTO jobs (tenant_id, id, kind, run_after) SELECT :tenant, gen_random_uuid(), :kind, "
             "now() - make_interval(mins => :ago) FROM generate_series(1, :number)",
             number=number,
+            kind=kind,
             ago=minutes_ago,
         )
 
@@ -171,3 +173,39 @@ def test_over_http_a_full_queue_is_429_with_a_time_to_come_back(app: App, owner:
 
 def replace_database(app: App, database: Database) -> App:
     return replace(app, database=database)
+
+
+def test_each_lane_runs_its_own_jobs_and_leaves_the_others(app: App, owner: Principal, other_tenant: UUID) -> None:
+    """Also where one lane is full of older jobs, and where a worker of the other lane died."""
+    queue(app, owner.tenant_id, 200, minutes_ago=30)
+    queue(app, owner.tenant_id, 2, minutes_ago=1, kind="kv.build")
+    queue(app, other_tenant, 1, minutes_ago=60, kind="kv.gc")
+    ran: list[tuple[UUID, str]] = []
+
+    def handler(attempt: Attempt) -> Outcome:
+        ran.append((attempt.tenant_id, attempt.job.kind))
+        return Outcome()
+
+    handlers = dict.fromkeys(("probe", "kv.build", "kv.gc"), handler)
+    assert {due.kind for due in work.due(app, 500, Lane.KV)} == {"kv.build", "kv.gc"}
+    assert {due.kind for due in work.due(app, 500, Lane.MAIN)} == {"probe"}
+    while work.run_next(app, lane=Lane.KV, handlers=handlers) is not None:
+        pass
+    assert sorted(kind for _, kind in ran) == ["kv.build", "kv.build", "kv.gc"]
+    assert work.run_next(app, lane=Lane.MAIN, handlers=handlers) == "succeeded"
+    assert ran[-1][1] == "probe"
+    queue(app, other_tenant, 1, kind="kv.build")
+    with app.database.transaction(other_tenant) as tx:
+        assert jobs.claim_next(tx, 0.0, Lane.MAIN) is None
+        assert jobs.claim_next(tx, 0.0, Lane.KV) is not None  # and its worker dies at once
+    assert work.run_next(app, lane=Lane.MAIN, handlers=handlers) == "succeeded"
+    assert ran[-1] == (owner.tenant_id, "probe")
+    assert work.run_next(app, lane=Lane.KV, handlers=handlers) == "succeeded"
+    assert ran[-1] == (other_tenant, "kv.build")
+
+
+def test_every_kind_there_is_has_a_lane_that_python_and_the_database_agree_on(app: App, owner: Principal) -> None:
+    for kind in work.HANDLERS:
+        queue(app, owner.tenant_id, 1, kind=kind)
+    named = {lane: {due.kind for due in work.due(app, 100, lane)} for lane in Lane}
+    assert named == {lane: {kind for kind in work.HANDLERS if lane_of(kind) is lane} for lane in Lane}
