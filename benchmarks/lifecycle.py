@@ -34,7 +34,7 @@ from memos.encoders.embedder import DEFAULT_EMBEDDER, build_embedder
 from memos.observing import configure_logging
 from memos.rules.access import Principal, new_key
 from memos.rules.embedding_text import query_text
-from memos.services import administer, forget, recall, remember, work
+from memos.services import administer, forget, recall, remember, wake, work
 from memos.services.remember import MessageIn
 from memos.settings import Settings
 from memos.store import cubes, jobs, memories, tenants
@@ -133,6 +133,14 @@ def fresh_service(embedder_name: str) -> Iterator[tuple[App, Principal]]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def forget_looking_back(app: App, who: Principal, one: Life, now: datetime) -> None:
+    """From here on what has faded is not found, whatever the question."""
+    with app.database.transaction(who.tenant_id) as tx:
+        policy = cubes.find(tx, one.cube).policy
+        policy["forget"] = policy.get("forget", {}) | {"look_back": False}
+        administer.update_cube(tx, who, one.cube, policy=policy, now=now)
+
+
 def live(app: App, who: Principal, name: str, policy: dict[str, Any], begin: datetime) -> Life:
     with app.database.transaction(who.tenant_id) as tx:
         made = administer.create_cube(tx, who, name=name, description="", policy=policy, now=begin)
@@ -157,7 +165,7 @@ def spend(app: App, who: Principal, lives: Sequence[Life], day: Day, begin: date
         for one in lives:
             if one.forgets:
                 _decay(app, who, one, now + timedelta(hours=23))
-        _index(app, who)
+    _work(app, who, lives)
     if (day.number + 1) % MONTH == 0:
         for one in lives:
             _look(app, who, one, day.number + 1, arguments.questions)
@@ -204,10 +212,15 @@ def _decay(app: App, who: Principal, one: Life, now: datetime) -> None:
         one.acts.update((jobs.get(tx, job_id).result or {})["counts"])
 
 
-def _index(app: App, who: Principal) -> None:
-    """What a worker beside the service would have done meanwhile."""
+def _work(app: App, who: Principal, lives: Sequence[Life]) -> None:
+    """What a worker beside the service would have done meanwhile: indexing, and bringing back what was recalled."""
+    by_cube = {UUID(one.cube): one for one in lives}
     for due in work.due(app, 100):
         work.run_job(app, who.tenant_id, due.job_id)
+        with app.database.transaction(who.tenant_id, read_only=True) as tx:
+            job = jobs.get(tx, due.job_id)
+        if job.kind == wake.KIND and job.cube_id is not None:
+            by_cube[job.cube_id].acts["wake"] += (job.result or {})["woken"]
 
 
 def _look(app: App, who: Principal, one: Life, day: int, questions: int) -> None:

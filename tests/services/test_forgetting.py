@@ -109,7 +109,7 @@ def test_archived_memories_are_not_found_unless_asked_for_and_recall_brings_them
     assert decay(app, owner, cube, LATER)[1] == {"archive": 1}
 
     def found(**fields: Any) -> set[UUID]:
-        asked = recall.SearchQuery("where is the safe?", now=LATER, **fields)
+        asked = recall.SearchQuery("where is the safe?", now=LATER, budget="low", **fields)
         return {hit.memory_id for hit in recall.search_cubes(app.recall, owner, [cube], asked, clock=LATER).items}
 
     assert found() == set()
