@@ -49,12 +49,13 @@ BUDGET_DAYS = 150
 """What the cube with a budget may hold: what is written in that many days."""
 
 
-def policies(per_day: int) -> dict[str, dict[str, Any]]:
+def policies(per_day: int, room: int | None) -> dict[str, dict[str, Any]]:
     """The lives that are compared. Facts are not extracted: the year is about keeping and finding what was written."""
     plain = {"extraction": {"enabled": False}}
+    scaled = {} if room is None else {"room": room}
     return {
-        "default": plain,
-        "budget": plain | {"forget": {"max_memories": BUDGET_DAYS * per_day}},
+        "default": plain | {"forget": scaled},
+        "budget": plain | {"forget": scaled | {"max_memories": BUDGET_DAYS * per_day}},
         "off": plain | {"forget": {"enabled": False}},
     }
 
@@ -83,6 +84,10 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--per-day", type=int, default=60, metavar="N", help="memories written a day")
     made.add_argument("--questions", type=int, default=8, metavar="N", help="questions asked a day")
     made.add_argument("--decay-every", type=int, default=7, metavar="DAYS")
+    made.add_argument(
+        "--room", type=int, metavar="N", help="forget.room, for a life on a smaller scale; absent: the default"
+    )
+    made.add_argument("--most", type=int, default=500, metavar="N", help="questions of each sort at the end")
     made.add_argument("--seed", default="a year")
     made.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     arguments = made.parse_args(argv)
@@ -94,7 +99,9 @@ def main(argv: Sequence[str]) -> int:
     with fresh_service(arguments.embedder) as (app, who):
         # Later than any clock here, or the jobs' own clock would run ahead of the year's.
         begin = datetime.now(UTC) + timedelta(days=1)
-        lives = [live(app, who, name, policy, begin) for name, policy in policies(arguments.per_day).items()]
+        lives = [
+            live(app, who, name, policy, begin) for name, policy in policies(arguments.per_day, arguments.room).items()
+        ]
         log: list[tuple[int, int]] = []
         year_of_use = year(
             arguments.seed, days=arguments.days, per_day=arguments.per_day, questions=arguments.questions
@@ -105,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
                 log += [(day.number, target) for target in day.asked]
                 step()
         end = begin + timedelta(days=arguments.days)
-        publish(report, app, who, lives, log, arguments.seed, end, per_day=arguments.per_day)
+        publish(report, app, who, lives, log, arguments.seed, end, per_day=arguments.per_day, most=arguments.most)
     report.finish()
     return 0
 

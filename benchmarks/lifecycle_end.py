@@ -15,9 +15,7 @@ from memos.wiring import App
 
 WINDOW_DAYS = 90
 TWICE = 2
-MOST_ASKED = 500
 ALL_ALONG = "recalled twice: off"
-"""Questions of each sort: enough to tell a point."""
 
 
 def publish(
@@ -30,15 +28,16 @@ def publish(
     end: datetime,
     *,
     per_day: int,
+    most: int,
 ) -> None:
     """Ask everyone about what was used lately, and print the year."""
     sets = {f"recalled twice: {one.name}": recalled_twice(app, who, one, end) for one in lives}
     sets["asked about twice"] = asked_twice(log)
-    scores = _scores(app, who, lives, sets, seed, end)
+    scores = _scores(app, who, lives, sets, seed, end, most)
     for one in lives:
         forget_looking_back(app, who, one, end)
     alone = {f"{ALL_ALONG}, without a look into the archive": sets[ALL_ALONG]}
-    scores |= _scores(app, who, lives, alone, seed, end)
+    scores |= _scores(app, who, lives, alone, seed, end, most)
     sets |= alone
     report.table(
         "A year",
@@ -98,8 +97,9 @@ def _scores(
     sets: Mapping[str, Sequence[int]],
     seed: str,
     end: datetime,
+    most: int,
 ) -> dict[str, dict[str, float]]:
-    chosen = {by: targets[:: max(1, len(targets) // MOST_ASKED)][:MOST_ASKED] for by, targets in sets.items()}
+    chosen = {by: targets[:: max(1, len(targets) // most)][:most] for by, targets in sets.items()}
     scores: dict[str, dict[str, float]] = {}
     with progress("Asking at the end", len(lives) * sum(map(len, chosen.values()))) as step:
         for by, targets in chosen.items():
