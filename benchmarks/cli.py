@@ -17,6 +17,7 @@ BENCHMARKS = {
     "longmemeval": ("benchmarks.longmemeval", "sessions and turns found on LongMemEval-format files"),
     "conflict": ("benchmarks.conflict", "newest fact ranked above the stale one (FactConsolidation)"),
     "lifecycle": ("benchmarks.lifecycle", "a year of use with forgetting and without: memories, times, recall"),
+    "consolidate": ("benchmarks.consolidation", "ten thousand memories consolidated: time, memory, counts"),
     "ablate": ("benchmarks.ablate", "LoCoMo with one thing changed at a time: gain and milliseconds"),
     "graph": ("benchmarks.graph", "building the graph, walks over it at volume, questions of several hops"),
     "speed": ("benchmarks.speed", "latency, rates and memory at volume, beside the floor"),

@@ -34,7 +34,7 @@ from memos.encoders.embedder import DEFAULT_EMBEDDER, build_embedder
 from memos.observing import configure_logging
 from memos.rules.access import Principal, new_key
 from memos.rules.embedding_text import query_text
-from memos.services import administer, forget, recall, remember, work
+from memos.services import administer, forget, recall, remember, wake, work
 from memos.services.remember import MessageIn
 from memos.settings import Settings
 from memos.store import cubes, jobs, memories, tenants
@@ -49,12 +49,13 @@ BUDGET_DAYS = 150
 """What the cube with a budget may hold: what is written in that many days."""
 
 
-def policies(per_day: int) -> dict[str, dict[str, Any]]:
+def policies(per_day: int, room: int | None) -> dict[str, dict[str, Any]]:
     """The lives that are compared. Facts are not extracted: the year is about keeping and finding what was written."""
     plain = {"extraction": {"enabled": False}}
+    scaled = {} if room is None else {"room": room}
     return {
-        "default": plain,
-        "budget": plain | {"forget": {"max_memories": BUDGET_DAYS * per_day}},
+        "default": plain | {"forget": scaled},
+        "budget": plain | {"forget": scaled | {"max_memories": BUDGET_DAYS * per_day}},
         "off": plain | {"forget": {"enabled": False}},
     }
 
@@ -83,6 +84,10 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--per-day", type=int, default=60, metavar="N", help="memories written a day")
     made.add_argument("--questions", type=int, default=8, metavar="N", help="questions asked a day")
     made.add_argument("--decay-every", type=int, default=7, metavar="DAYS")
+    made.add_argument(
+        "--room", type=int, metavar="N", help="forget.room, for a life on a smaller scale; absent: the default"
+    )
+    made.add_argument("--most", type=int, default=500, metavar="N", help="questions of each sort at the end")
     made.add_argument("--seed", default="a year")
     made.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     arguments = made.parse_args(argv)
@@ -94,7 +99,9 @@ def main(argv: Sequence[str]) -> int:
     with fresh_service(arguments.embedder) as (app, who):
         # Later than any clock here, or the jobs' own clock would run ahead of the year's.
         begin = datetime.now(UTC) + timedelta(days=1)
-        lives = [live(app, who, name, policy, begin) for name, policy in policies(arguments.per_day).items()]
+        lives = [
+            live(app, who, name, policy, begin) for name, policy in policies(arguments.per_day, arguments.room).items()
+        ]
         log: list[tuple[int, int]] = []
         year_of_use = year(
             arguments.seed, days=arguments.days, per_day=arguments.per_day, questions=arguments.questions
@@ -105,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
                 log += [(day.number, target) for target in day.asked]
                 step()
         end = begin + timedelta(days=arguments.days)
-        publish(report, app, who, lives, log, arguments.seed, end, per_day=arguments.per_day)
+        publish(report, app, who, lives, log, arguments.seed, end, per_day=arguments.per_day, most=arguments.most)
     report.finish()
     return 0
 
@@ -133,6 +140,14 @@ def fresh_service(embedder_name: str) -> Iterator[tuple[App, Principal]]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def forget_looking_back(app: App, who: Principal, one: Life, now: datetime) -> None:
+    """From here on what has faded is not found, whatever the question."""
+    with app.database.transaction(who.tenant_id) as tx:
+        policy = cubes.find(tx, one.cube).policy
+        policy["forget"] = policy.get("forget", {}) | {"look_back": False}
+        administer.update_cube(tx, who, one.cube, policy=policy, now=now)
+
+
 def live(app: App, who: Principal, name: str, policy: dict[str, Any], begin: datetime) -> Life:
     with app.database.transaction(who.tenant_id) as tx:
         made = administer.create_cube(tx, who, name=name, description="", policy=policy, now=begin)
@@ -157,7 +172,7 @@ def spend(app: App, who: Principal, lives: Sequence[Life], day: Day, begin: date
         for one in lives:
             if one.forgets:
                 _decay(app, who, one, now + timedelta(hours=23))
-        _index(app, who)
+    _work(app, who, lives)
     if (day.number + 1) % MONTH == 0:
         for one in lives:
             _look(app, who, one, day.number + 1, arguments.questions)
@@ -204,10 +219,15 @@ def _decay(app: App, who: Principal, one: Life, now: datetime) -> None:
         one.acts.update((jobs.get(tx, job_id).result or {})["counts"])
 
 
-def _index(app: App, who: Principal) -> None:
-    """What a worker beside the service would have done meanwhile."""
+def _work(app: App, who: Principal, lives: Sequence[Life]) -> None:
+    """What a worker beside the service would have done meanwhile: indexing, and bringing back what was recalled."""
+    by_cube = {UUID(one.cube): one for one in lives}
     for due in work.due(app, 100):
         work.run_job(app, who.tenant_id, due.job_id)
+        with app.database.transaction(who.tenant_id, read_only=True) as tx:
+            job = jobs.get(tx, due.job_id)
+        if job.kind == wake.KIND and job.cube_id is not None:
+            by_cube[job.cube_id].acts["wake"] += (job.result or {})["woken"]
 
 
 def _look(app: App, who: Principal, one: Life, day: int, questions: int) -> None:

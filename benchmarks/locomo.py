@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
     made = parser("locomo", __doc__)
     made.add_argument("--data", type=Path, required=True, metavar="FILE")
     made.add_argument("--no-captions", action="store_true", help="leave photo captions out of the text")
+    made.add_argument("--consolidate", action="store_true", help="ask again after every cube was consolidated")
     add_search_options(made)
     arguments = made.parse_args(argv)
     conversations = load(arguments.data, captions=not arguments.no_captions)
@@ -63,8 +64,15 @@ def main(argv: Sequence[str]) -> int:
         report.settings["service"] = service.description
         cubes = replayed(client, conversations, report, policy=arguments.policy, jobs_timeout_s=arguments.jobs_timeout)
         with cubes as done:
-            answers = ask_all(client, done, sources=arguments.credit == "sources", extra=arguments.search)
+            sources = arguments.credit == "sources"
+            answers = ask_all(client, done, sources=sources, extra=arguments.search)
+            after: list[Answer] = []
+            if arguments.consolidate:
+                report.figures["consolidated"] = consolidate(client, done, timeout_s=arguments.jobs_timeout)
+                after = ask_all(client, done, sources=sources, extra=arguments.search)
     publish(report, answers)
+    if after:
+        compare(report, answers, after)
     report.finish()
     return 0
 
@@ -99,6 +107,44 @@ def _ask(client: MemosClient, one: Replayed, question: Question, *, sources: boo
         candidates=int(reply.route.get("candidates", 0)),
         escalated=bool(reply.route.get("escalated", False)),
     )
+
+
+def consolidate(client: MemosClient, done: Sequence[Replayed], *, timeout_s: float) -> list[dict[str, Any]]:
+    """Consolidate every cube and wait; per cube the memories by kind and state, before and after, and what the run did."""
+    counted = []
+    with progress("Consolidating", len(done)) as step:
+        for one in done:
+            path = f"/v1/cubes/{one.cube}"
+            before = client.call("GET", path)["counts"]
+            job = client.call("POST", f"{path}/consolidate", {})
+            client.wait_for_jobs(timeout_s=timeout_s)
+            ended = client.call("GET", f"/v1/jobs/{job['id']}")
+            if ended["state"] != "succeeded":
+                raise RuntimeError(f"the consolidation of {one.conversation.sample_id} ended as {ended['state']}")
+            after = client.call("GET", path)["counts"]
+            counted.append(
+                {"sample_id": one.conversation.sample_id, "before": before, "after": after, "run": ended["result"]}
+            )
+            step()
+    return counted
+
+
+def compare(report: Report, before: Sequence[Answer], after: Sequence[Answer]) -> None:
+    """The same questions after a consolidation: nothing that was found may be lost to what was made of it."""
+    first, second = by_category(before), by_category(after)
+    rows = [
+        (name, *(figure(one[name][column]) for column in ("R@10", "any@10", "MRR") for one in (first, second)))
+        for name in first
+    ]
+    columns = [f"{column} {when}" for column in ("R@10", "any@10", "MRR") for when in ("before", "after")]
+    report.table("LoCoMo before and after consolidation", ("category", *columns), rows)
+    changed = [
+        {"before": raw_row(one), "after": raw_row(other)}
+        for one, other in zip(before, after, strict=True)
+        if recall_at(one.ranked, one.evidence, 10) != recall_at(other.ranked, other.evidence, 10)
+    ]
+    report.figures["after_consolidation"] = {"quality": second, "changed": changed}
+    report.goal("recall@10 lost by consolidation", first["overall"]["R@10"] - second["overall"]["R@10"], "<=", 0.0)
 
 
 def scores(answers: Sequence[Answer]) -> dict[str, float]:

@@ -45,6 +45,7 @@ ROUTE = {
     "runner_up_candidates": 980,
     "candidates": 131,
     "escalated": False,
+    "archived": 0,
 }
 
 
@@ -164,6 +165,8 @@ class RouteOut(Output):
     """Memories that were read and scored."""
     escalated: bool
     """Whether the first look was not convincing, so that a second was taken."""
+    archived: int
+    """How many of them had been archived: looked at once when the second look was not convincing either."""
 
 
 class SearchOut(Output):

@@ -51,6 +51,7 @@ _SAME: Final = {
     "huge fan of": "like", "into": "like", "keen on": "like", "fond of": "like", "passionate about": "like",
     "crazy about": "like", "obsessed with": "like", "hate": "like", "dislike": "like", "despise": "like", "stand": "like",
     "sick of": "like", "tired of": "like",
+    "e-mail": "email", "email address": "email", "e-mail address": "email", "telephone number": "phone number",
     "profession": "job", "occupation": "job", "work as": "job",
     "study at": "study at", "enrolled at": "study at", "enrolled in": "enrolled in",
 }  # fmt: skip
@@ -61,7 +62,8 @@ _NEGATIVE: Final = frozenset({"hate", "dislike", "despise", "stand", "sick of", 
 _ONE: Final = frozenset(
     {
         "live in", "work for", "job", "married to", "engaged to", "name", "weigh", "drive", "located in", "study at",
-        "age", "single", "report to", "work in",
+        "age", "single", "report to", "work in", "headquartered in", "owned by", "led by", "run by", "managed by",
+        "headed by", "chaired by", "governed by", "ruled by", "coached by",
     }
 )  # fmt: skip
 _STATIVE: Final = word_set(
@@ -101,10 +103,14 @@ _TIME_VALUE: Final = re.compile(
 )
 
 
+_LATEST: Final = re.compile(r"^(?:(?:brand )?new|current|present|latest) (?=\S)")
+"""A new phone number is a phone number."""
+
+
 @lru_cache(maxsize=50_000)
 def canonical(attribute: str) -> str:
     """The spelling under which an attribute's values compete."""
-    folded = " ".join(attribute.casefold().split())
+    folded = _LATEST.sub("", " ".join(attribute.casefold().split())).replace("favorite", "favourite")
     return _SAME.get(folded, folded)
 
 
@@ -154,5 +160,9 @@ def cardinality(attribute: str, form: Form, *, value_type: str = "", numbered: b
     if form is Form.RELATION:
         if value_type == "time" or _MADE.search(name):
             return Cardinality.ONE_EVER
+        if " ".join(name.split()[-2:]) in _ONE:
+            return Cardinality.ONE
         return Cardinality.ONE if value_type or re.search(r"\bof$", name) else Cardinality.MANY
+    if form is Form.PROPERTY and value_type == "time":
+        return Cardinality.ONE
     return Cardinality.ONE if value_type and value_type != "time" else Cardinality.MANY

@@ -109,6 +109,10 @@ class Source:
 
 _LIKING: Final = frozenset({"like", "prefer", "interested in", "allergic to", "scared of", "afraid of"})
 _ASSISTANT_TRUST: Final = 0.35
+_NOWADAYS: Final = re.compile(
+    r"^(?:these days|nowadays|right now|at the moment|at present|as of (?:now|today)|currently|now),?\s+(?=I|we|my|our|[A-Z])",
+    re.IGNORECASE,
+)
 _VAGUE: Final = frozenset({"recently", "lately"})
 """True of everything people tell each other; no date to keep."""
 MAX_SPELLINGS: Final = 500
@@ -175,6 +179,7 @@ def _facts(sentence: Sentence, source: Source, times: Sequence[TimeExpression]) 
 
 def _without_leading_time(clause: str, times: Sequence[TimeExpression]) -> str:
     """ "Last week I went": the subject comes after the time."""
+    clause = _NOWADAYS.sub("", clause)
     folded = clause.lower()
     for expression in times:
         if expression.text.lower() not in folded:
@@ -226,7 +231,8 @@ def _is_about_a_name(clause: str, statement: Statement) -> bool:
 def _fact(
     statement: Statement, text: str, sentence: Sentence, source: Source, times: Sequence[TimeExpression]
 ) -> ExtractedFact:
-    itself = statement.form is Form.DEFINITE and any(item.text in statement.value for item in times)
+    timed = statement.form is Form.PROPERTY and statement.value_type == "time"
+    itself = (statement.form is Form.DEFINITE or timed) and any(item.text in statement.value for item in times)
     # "My birthday is on 5 May": the time is the value, not the moment from which the fact holds.
     value = re.sub(r"^(?:on|in) ", "", statement.value) if itself else _without_times(statement.value, times)
     category = _category(statement)

@@ -40,9 +40,11 @@ Rule = TypeVar("Rule", forgetting.Policy, promotion.ValueDensity)
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Whether and how the cube forgets. A memory that carries one of `pin_tags` is never archived or evicted."""
+    """Whether and how the cube forgets. A memory that carries one of `pin_tags` is never archived or evicted. `look_back`:
+    a search that stays unsure looks at what has faded, too."""
 
     enabled: bool = True
+    look_back: bool = True
     pin_tags: tuple[str, ...] = ("pinned",)
     rule: forgetting.Policy = field(default_factory=forgetting.Policy)
 
@@ -187,6 +189,7 @@ def _kind_weights(value: object) -> str:
 
 _FORGET: Final[Mapping[str, Check]] = {
     "enabled": _flag,
+    "look_back": _flag,
     "pin_tags": _tags,
     "archive_below": _number(0, 1),
     "room": _whole(0),

@@ -366,7 +366,9 @@ def _recounts(new: Claim, old: Claim) -> bool:
     mine, theirs = numbers_in(new.value), numbers_in(old.value)
     if len(mine) != 1 or len(theirs) != 1 or mine == theirs:
         return False
-    return _uncounted(new.value) == _uncounted(old.value) != frozenset()
+    left = _uncounted(new.value)
+    # "I am 34" counts years without naming them.
+    return left == _uncounted(old.value) and (bool(left) or canonical(new.attribute) == "is")
 
 
 def _uncounted(value: str) -> frozenset[str]:

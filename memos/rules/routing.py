@@ -136,6 +136,17 @@ def escalates(made: Plan, sure: float, found: int, *, routing: RoutingWeights = 
     return made.escalation is not None and found > 0 and (made.always or sure < routing.enough)
 
 
+def reaches_back(made: Plan, sure: float, *, routing: RoutingWeights = ROUTING) -> bool:
+    """Whether to look into the archive as well: where a second look was needed, not only wished for, or nothing was found
+    to take one with. How sure the second look left us is not asked, for its own words raised its scores."""
+    return made.escalation is not None and sure < routing.enough
+
+
+RECALLING_PLACES: Final = 3
+"""How high in an answer an archived memory must stand to count as recalled. An unsure answer is filled to its end with
+whatever is nearest; were all of that brought back, the archive would empty itself into the present."""
+
+
 def telling_terms(asked: Sequence[str], texts: Iterable[Mapping[str, int]]) -> dict[str, float]:
     """Terms that the best hits use and the question does not, by their frequency in texts of square-root length.
 

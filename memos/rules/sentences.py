@@ -27,6 +27,7 @@ _END: Final = re.compile(
 )
 _NUMBERED: Final = re.compile(r"\s*(?P<number>\d{1,6})[.):]\s+(?=\S)")
 _BULLET: Final = re.compile(r"\s*(?:[-*\u2022\u2013\u2014]|\(?[a-z0-9]{1,2}\))\s+(?=\S)")
+_TITLE_GOES_ON: Final = re.compile(r"[\"'\u201d\u2019]? (?:is|are|was|were|has|had) ")
 _LAST_WORD: Final = re.compile(r"([^\W\d_][\w.'\u2019-]*)$")
 
 
@@ -86,7 +87,8 @@ def _ends(text: str, start: int, end: int) -> list[int]:
 def _stop_is_internal(text: str, start: int, match: re.Match[str]) -> bool:
     """Tell a full stop inside a sentence: after an abbreviation or initial, or before a lower-case continuation."""
     if match["mark"] != ".":
-        return False
+        # "The director of Where To? is ...": a title may ask or cry, and its sentence goes on.
+        return _TITLE_GOES_ON.match(text[match.end() : match.end() + 8]) is not None
     # Short slices only: looking at the whole rest for every stop would be quadratic in a long text.
     following = text[match.end() : match.end() + 8].lstrip()[:1]
     if not following:

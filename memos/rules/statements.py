@@ -69,6 +69,21 @@ _NOT_A_PARTICIPLE: Final = word_set(
     on at here there back what how when where not more most less proof part kind sort type
     """
 )
+_ABOUT_A_TITLE: Final = re.compile(r"^The [a-z][\w -]* of (?=[\"'\u201c]?[^\Wa-z_])")
+"""What follows may be a title, which holds whatever it likes: commas, pronouns, question marks."""
+_OFFICE: Final = re.compile(
+    r"^the (?!(?:rest|end|start|middle|lot|top|bottom|idea|kind|sort|chance|use|type|part|one|former|previous|late|next"
+    r"|future|only|same|best|worst|most) )(?P<office>[A-Za-z][\w-]*(?: [\w-]+){0,3}?) of (?P<whole>(?:the )?[^\Wa-z_].*)$"
+)
+_MOMENT: Final = re.compile(
+    r"^(?P<prep>on|at|in) (?P<value>(?:\d{1,2}(?:[:.]\d\d)?(?: ?[ap]\.?m\.?)?(?: o'clock)?|noon|midnight"
+    r"|(?:next |this )?(?:mon|tues|wednes|thurs|fri|satur|sun)day(?: (?:morning|afternoon|evening|night))?"
+    r"|(?:january|february|march|april|may|june|july|august|september|october|november|december)(?: \d{1,2}(?:th|st|nd|rd)?)?"
+    r"|\d{1,2}(?:st|nd|rd|th)? (?:january|february|march|april|may|june|july|august|september|october|november|december)))$",
+    re.IGNORECASE,
+)
+_BEGINNING: Final = word_set("start begin")
+_STOPPING: Final = word_set("stop quit")
 _CONNECTORS: Final = word_set(
     """
     of the de du von van der den da di del della la le el al on to as a an in for with by and &
@@ -124,6 +139,7 @@ def complement(subject: str, rest: str, *, numbered: bool = False) -> Statement 
         _participle(subject, bare, numbered=numbered)
         or _class_of(subject, bare, numbered=numbered)
         or _definite(subject, bare, numbered=numbered)
+        or _office(subject, bare, numbered=numbered)
         or _class_or_property(subject, bare, numbered=numbered)
     )
     return replace(found, negated=True, ended=ended) if found is not None and negated else found
@@ -132,6 +148,11 @@ def complement(subject: str, rest: str, *, numbered: bool = False) -> Statement 
 def predicate(subject: str, verb: str, rest: str, *, numbered: bool = False) -> Statement | None:
     """What follows an action verb: its particle and preposition join the attribute, its object is the value."""
     words = rest.split()
+    doing = verb_base(words[0]) if len(words) > 1 and words[0].endswith("ing") else None
+    if doing and verb in (_BEGINNING | _STOPPING):
+        found = predicate(subject, doing, " ".join(words[1:]), numbered=numbered)
+        over = verb in _STOPPING
+        return found and replace(found, negated=over, ended=over)
     attribute = [verb]
     while words and words[0].lower() in _PARTICLES and len(attribute) < 2:
         attribute.append(words.pop(0).lower())
@@ -143,6 +164,16 @@ def predicate(subject: str, verb: str, rest: str, *, numbered: bool = False) -> 
         return None
     kind = value_type_of(value, typed["type"] if typed else "")
     return Statement(subject, " ".join(attribute), value, Form.VERB, kind)
+
+
+def moment(subject: str, rest: str) -> Statement | None:
+    """ "My flight is at 9:30": when something is, which is one time at a time."""
+    match = _MOMENT.match(clean_value(rest))
+    if match is None:
+        return None
+    return Statement(
+        _name(subject), f"is {match['prep'].lower()}", match["value"], Form.PROPERTY, "time", confidence=0.6
+    )
 
 
 def clean_value(value: str, *, whole: bool = False) -> str:
@@ -192,7 +223,10 @@ def split_definite(phrase: str) -> tuple[str, str] | None:
     lead = words[:first]
     while lead and lead[-1].lower() in {"of", "in", "the", "for", "at", "a", "an"}:
         lead.pop()
-    attribute = " ".join([*lead, *words[last + 1 :]])
+    # What is left of the phrase behind the name is not the head of it: a project's deadline is a deadline.
+    behind = words[last + 1 :]
+    joint = ["of"] if lead and behind and len(lead) < first else []
+    attribute = " ".join([*lead, *joint, *behind])
     subject = " ".join(words[first : last + 1])
     return (attribute, subject) if attribute else None
 
@@ -214,6 +248,8 @@ def _by_link(text: str, *, numbered: bool) -> Statement | None:
 
 def _subject_is_sentence(subject: str) -> bool:
     """A comma or a pronoun inside means the words before the link are more than a noun phrase."""
+    if _ABOUT_A_TITLE.match(subject):
+        return False
     lowered = subject.split()
     return bool(re.search(r"[!?;:]|,\s+(?![A-Z])", subject)) or any(
         word in {"I", "you", "we", "he", "she", "they", "it"} for word in lowered
@@ -254,6 +290,16 @@ def _definite(subject: str, bare: str, *, numbered: bool) -> Statement | None:
     return Statement(parts[1], parts[0], value, Form.DEFINITE, value_type_of(value), confidence=0.85)
 
 
+def _office(subject: str, bare: str, *, numbered: bool) -> Statement | None:
+    """ "Ida Berg is the mayor of Velm": a statement about Velm, which has one mayor at a time."""
+    match = _OFFICE.match(bare)
+    if match is None or not is_capitalised(subject) or split_definite(subject) is not None:
+        return None
+    whole = re.sub(r"^the ", "", clean_value(match["whole"], whole=numbered))
+    office = re.sub(r"^(?:new|current|present) ", "", match["office"])
+    return Statement(whole, office, _name(subject), Form.DEFINITE, confidence=0.85) if whole else None
+
+
 def _title_of(subject: str, bare: str) -> tuple[str, str] | None:
     """ "The Prime Minister of Sweden is <Name>": a capitalised office; but "The University of Pisa is a ..." is a name."""
     match = re.match(r"^The (?P<office>[A-Z][\w-]*(?: [A-Z][\w-]*){0,3}) of (?P<subject>\S.*)$", subject)
@@ -263,6 +309,9 @@ def _title_of(subject: str, bare: str) -> tuple[str, str] | None:
 
 
 def _class_or_property(subject: str, bare: str, *, numbered: bool) -> Statement | None:
+    timed = moment(subject, bare)
+    if timed is not None:
+        return timed
     article = _INDEFINITE.match(bare)
     value = clean_value(bare[article.end() :] if article else bare, whole=numbered)
     if not value:

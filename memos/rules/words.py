@@ -37,7 +37,7 @@ _VERBS: Final = """
     solve speak spend split sponsor stand start stay steal stick stop store stretch struggle study submit succeed suffer
     suggest supply support surf surprise swap swim switch take talk taste teach team tell test thank think throw tidy
     touch tour train transfer transition translate travel treat trek try turn understand update upgrade upload use vary
-    view visit volunteer vote wait wake walk want warn wash watch wear welcome win wish witness wonder work worry wrap
+    view visit volunteer vote wait wake walk want warn wash watch wear weigh welcome win wish witness wonder work worry wrap
     write yell
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -149,6 +149,13 @@ def gather(
         looked.look_along(ranking)
         if looked.gains:
             ranking = looked.ranking()
+        # Who names a state has said where to look, and a past state has no archive of what faded since.
+        named_state = filters.mentions(tree, "state")
+        if asked.at is None and not named_state and looked.has_archive and routing.reaches_back(plan, sure):
+            with stage("archive"):
+                looked.look_into_archive()
+            if looked.archived:
+                ranking = looked.ranking()
         scored = _spelled(tx, looked, ranking, asked.limit)
     if named != guessed:
         recall.speakers.learn(scope, asked.query, named)
@@ -179,7 +186,8 @@ def _views(
         at = asked.at if pinned is None else pinned[UUID(reference)]
         view, about = cubes.view_for_query(tx, reference, asked.branch, at, terms, asked.query, folded=folded)
         who.reach(view.cube.id)
-        views.append((view, about))
+        # A replay of what was asked when: what lay in the archive then may have come back.
+        views.append((view, about if pinned is None else replace(about, archived=True)))
     return views
 
 
@@ -219,6 +227,8 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
     again = "; looked again, deeper and with words of the best hits" if escalated else ""
     if looked.gains:
         again += "; walked the graph from the best hits"
+    if looked.archived:
+        again += f"; still unsure, so {looked.archived} of the archive were scored too"
     name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.documents)
     return RouteView(
         granularities=list(plan.granularities),
@@ -230,4 +240,5 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
         runner_up_candidates=cost,
         candidates=looked.read,
         escalated=escalated,
+        archived=looked.archived,
     )

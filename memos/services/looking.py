@@ -13,7 +13,7 @@ from memos.rules.routing import Plan
 from memos.rules.understanding import Understanding
 from memos.services.graph_channel import graph_gains
 from memos.services.spaces import Vectors
-from memos.store import found, search
+from memos.store import found, search, search_archive
 from memos.store.cubes import Asked, View
 from memos.store.search import Corpus, Depth, Request
 from memos.store.transaction import Transaction
@@ -33,6 +33,7 @@ class Looked:
         vectors: Vectors,
     ) -> None:
         self.read = 0
+        self.archived = 0
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
         self.gains: dict[int, float] = {}
@@ -40,6 +41,11 @@ class Looked:
         self._named, self._vectors = named, vectors
         self._pools: list[Pool] = []
         self._corpora: list[Corpus] = []
+
+    @property
+    def has_archive(self) -> bool:
+        """Whether a cube that may be looked back into has something put away."""
+        return any(about.archived and _looks_back(view) for view, about in self._views)
 
     @property
     def documents(self) -> int:
@@ -102,6 +108,17 @@ class Looked:
             self._pools[0] = concatenated([self._pools[0], pool])
             self.read += len(pool)
 
+    def look_into_archive(self) -> None:
+        """Also at what has faded and was put away: the nearest of it, in one round trip for each cube that has such."""
+        for place, (view, about) in enumerate(self._views):
+            if not (about.archived and _looks_back(view)):
+                continue
+            request = replace(self._request, documents=about.documents, embedding=self._vectors[view.space])
+            pool = search_archive.archived(self._tx, view, request)
+            self._pools[place] = concatenated([self._pools[place], pool])
+            self.read += len(pool)
+            self.archived += len(pool)
+
     def ranking(self) -> Ranking:
         return order(
             self._understood.features,
@@ -128,6 +145,10 @@ class Looked:
 
 def depth_of(probe: routing.Probe) -> Depth:
     return Depth(probe.per_channel, probe.postings, probe.neighbours, probe.rim, probe.whole)
+
+
+def _looks_back(view: View) -> bool:
+    return bool(view.cube.policy.get("forget", {}).get("look_back", True))
 
 
 def _statistics(corpora: Sequence[Corpus]) -> Statistics:

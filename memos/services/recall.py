@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from memos.rules.access import Principal
+from memos.rules.lifecycle import State
+from memos.rules.routing import RECALLING_PLACES
 from memos.services import trace
 from memos.services.gathering import Gathered, Recall, Scored, SearchQuery, gather
 from memos.services.views import Hit, HitSource, SearchAnswer
@@ -36,10 +38,19 @@ def search_cubes(
 def count_recalls(
     recall: Recall, who: Principal, asked: SearchQuery, gathered: Gathered, given: Sequence[Scored]
 ) -> None:
-    """Remember what was given to the caller. Looking into the past recalls nothing."""
-    if asked.at is None and asked.as_of is None:
-        for scored in given:
-            recall.counts.count(who.tenant_id, scored.cube, scored.row.memory_id, gathered.moment)
+    """Remember what was given to the caller. Looking into the past recalls nothing, and what an unsure search found in
+    the archive counts, and comes back, only if it stands high."""
+    if asked.at is not None or asked.as_of is not None:
+        return
+    high = {one.row.version_id for one in gathered.scored[:RECALLING_PLACES]}
+    for scored in given:
+        row = scored.row
+        found_archived = gathered.route.archived > 0 and row.state == State.ARCHIVED
+        if found_archived and row.version_id not in high:
+            continue
+        recall.counts.count(who.tenant_id, scored.cube, row.memory_id, gathered.moment)
+        if found_archived:
+            recall.counts.wake(who.tenant_id, scored.cube, asked.branch, row.memory_id)
 
 
 def _hit(scored: Scored, *, explain: bool) -> Hit:

@@ -223,7 +223,8 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
-    """`candidates` counts memories read and scored; `runner_up` is the next deeper budget and about how many it reads."""
+    """`candidates` counts memories read and scored; `runner_up` is the next deeper budget and about how many it reads;
+    `archived` counts those of them that had been put away."""
 
     granularities: list[str]
     channels: list[str]
@@ -234,6 +235,7 @@ class RouteView:
     runner_up_candidates: int | None = None
     candidates: int = 0
     escalated: bool = False
+    archived: int = 0
 
 
 @dataclass(frozen=True, slots=True)

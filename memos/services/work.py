@@ -38,6 +38,7 @@ from memos.services import (
     reembed,
     relating,
     retain,
+    wake,
 )
 from memos.services.attempt import LEASE_S, Attempt, HandedBack, Handler, Interrupted, Outcome, Parts
 from memos.store import decisions, events, idempotency, jobs, traces, webhooks
@@ -62,6 +63,7 @@ HANDLERS: Mapping[str, Handler] = {
     "relate": relating.relate,
     "reembed": reembed.reembed,
     "retain": retain.retain,
+    "wake": wake.wake,
 }
 """What each kind of job runs. Adding a kind is adding a line."""
 

@@ -106,6 +106,11 @@ def find(tx: Transaction, reference: str, *, lock: bool = False) -> Cube:
     return Cube(**row)
 
 
+def there(tx: Transaction, cube_id: UUID) -> bool:
+    """Whether a cube still exists; it does until this transaction ends."""
+    return bool(tx.scalar("SELECT 1 FROM cubes WHERE tenant_id = :tenant AND id = :cube FOR SHARE", cube=cube_id))
+
+
 def list_cubes(tx: Transaction, limit: int, after: UUID | None, only: list[UUID] | None) -> list[Cube]:
     rows = tx.rows(
         f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND (CAST(:after AS uuid) IS NULL OR id > :after) "
@@ -253,7 +258,9 @@ SELECT target.*, (:how = 'tag' AND NOT EXISTS (SELECT 1 FROM revision_tags t WHE
        (SELECT array_agg(s.name ORDER BY s.name) FROM speakers s WHERE s.tenant_id = :tenant
            AND s.branch_id = (SELECT id FROM line ORDER BY depth DESC LIMIT 1) AND s.memories > 0
            AND (s.words && CAST(:words AS text[]) OR position(lower(s.name) IN :query) > 0)) AS speakers,
-       CASE WHEN target.live_count >= {WIDE_FROM} THEN set_config('hnsw.ef_search', '{WIDE_BREADTH}', true) END AS breadth
+       CASE WHEN target.live_count >= {WIDE_FROM} THEN set_config('hnsw.ef_search', '{WIDE_BREADTH}', true) END AS breadth,
+       EXISTS (SELECT 1 FROM memory_versions v WHERE v.tenant_id = :tenant AND v.branch_id = ANY(ARRAY(SELECT id FROM line))
+           AND v.to_revision IS NULL AND v.state = 'archived') AS archived
 FROM target
 """
 
@@ -261,10 +268,11 @@ FROM target
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a query needs to know of a branch before candidates are fetched: how many memories hold each of its terms,
-    and which speakers it may be naming."""
+    which speakers it may be naming, and whether anything was ever put away."""
 
     documents: dict[str, int]
     speakers: tuple[str, ...]
+    archived: bool = False
 
 
 def view(tx: Transaction, reference: str, branch: str = MAIN, at: At = None) -> View:
@@ -314,7 +322,7 @@ def view_for_query(
                 row["cube_created_at"])  # fmt: skip
     found = Branch(**{name: row[name] for name in Branch.__dataclass_fields__})
     lineage = tuple(zip(row["branch_ids"], row["caps"], strict=True))
-    asked = Asked(row["documents"] or {}, tuple(row["speakers"] or ()))
+    asked = Asked(row["documents"] or {}, tuple(row["speakers"] or ()), archived=row["archived"])
     space = None if row["space"] is None else (row["space"][0], row["space"][1])
     return View(cube, found, row["at"], lineage, space), asked
 

@@ -200,7 +200,7 @@ WIPES: Final[Mapping[str, str]] = {
     "heads": "DELETE FROM heads WHERE tenant_id = :tenant AND branch_id IN (SELECT id FROM branches WHERE tenant_id = :tenant "
     "AND cube_id = :cube) AND memory_id = ANY(:ids)",
     "contents": "UPDATE contents SET text = NULL, sha256 = NULL, embedding = NULL, terms = '{}', counts = '{}', length = 0, "
-    "tokens = 0, erased_at = :now WHERE tenant_id = :tenant AND id = ANY(:contents)",
+    "tokens = 0, archived = false, erased_at = :now WHERE tenant_id = :tenant AND id = ANY(:contents)",
     "memory_versions": "UPDATE memory_versions SET erased_at = :now, created_at = recorded_at, dedup_key = NULL, "
     "external_id = NULL, session_id = NULL, ordinal = NULL, role = NULL, name = NULL, title = NULL, source = NULL, "
     "valid_from = NULL, valid_to = NULL, expires_at = NULL, tags = '{}', metadata = '{}', merged_into = NULL, "

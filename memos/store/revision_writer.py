@@ -19,6 +19,7 @@ from pgvector import HalfVector
 
 from memos.errors import NotFound
 from memos.rules.header import Draft, sha256
+from memos.rules.lifecycle import State
 from memos.rules.versioning import (
     GENESIS,
     SALT_BYTES,
@@ -179,6 +180,7 @@ class RevisionWriter:
                 if c.draft and c.draft.state in present.RECALLABLE and not c.draft.quarantined
             ],
         )
+        self._shelve(changes)
         fresh = [c for c in changes if c.draft and c.encoded]
         quotas.charge(
             self.tx,
@@ -375,6 +377,25 @@ class RevisionWriter:
                 changes=digest,
             ),
         )
+
+    def _shelve(self, changes: Sequence[_Change]) -> None:
+        """Move texts into the archive's vector graph, and out of it what came back."""
+        for archived in (True, False):
+            moved = [
+                c.content_id
+                for c in changes
+                if c.draft
+                and c.content_id is not None
+                and (c.draft.state == State.ARCHIVED) is archived
+                and (archived or (c.before is not None and c.before.state == State.ARCHIVED))
+            ]
+            if moved:
+                self.tx.run(
+                    "UPDATE contents SET archived = :archived WHERE tenant_id = :tenant AND id = ANY(:ids) "
+                    "AND archived <> :archived AND embedding IS NOT NULL",
+                    archived=archived,
+                    ids=moved,
+                )
 
     def _sequence(self, table: str, n: int) -> list[int]:
         """`n` fresh ids, so that rows of several tables can name one another before any is written."""

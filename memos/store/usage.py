@@ -12,6 +12,7 @@ from uuid import UUID
 
 from memos.rules import strength
 from memos.rules.promotion import RECALL_HALF_LIFE_DAYS
+from memos.store import cubes
 from memos.store.transaction import Transaction
 
 RECENT = 8
@@ -115,7 +116,7 @@ def last_said(tx: Transaction, cube_id: UUID, memory_ids: Collection[UUID]) -> d
 def recalled(tx: Transaction, cube_id: UUID, counts: Mapping[UUID, int], now: datetime) -> None:
     """Add what a buffer of answered searches has counted: strength grows, and what was only generated is activated."""
     # Held until commit: a cube must not be deleted between finding its memories and counting them.
-    if counts and tx.scalar("SELECT 1 FROM cubes WHERE tenant_id = :tenant AND id = :cube FOR SHARE", cube=cube_id):
+    if counts and cubes.there(tx, cube_id):
         tx.run(_UPSERT.format(count="recalls"), cube=cube_id, ids=list(counts), counts=list(counts.values()), now=now)
         tx.run(_ACTIVATE, cube=cube_id, ids=list(counts))
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+
+from memos.rules.access import Principal
+from memos.services import forget, work
+from memos.wiring import App
 
 
 @pytest.fixture
@@ -74,3 +80,31 @@ def test_several_cubes_are_one_corpus(client: TestClient, filled: str) -> None:
 def test_an_empty_cube_answers_with_nothing(client: TestClient, cube: str) -> None:
     answer = client.post(f"/v1/cubes/{cube}/search", json={"query": "anything"})
     assert (answer.status_code, answer.json()["items"]) == (200, [])
+
+
+def test_what_has_faded_is_found_by_an_unsure_search_and_says_so(
+    app: App, owner: Principal, client: TestClient, with_scopes: Callable[..., TestClient], cube: str
+) -> None:
+    assert client.patch(f"/v1/cubes/{cube}", json={"policy": {"forget": {"room": 0}}}).status_code == 200
+    items = [
+        {"kind": "fact", "content": "the spare key hangs behind the clock"},
+        {"kind": "fact", "content": "the secret key hangs behind the stove", "sensitivity": "secret"},
+    ]
+    written = client.post(f"/v1/cubes/{cube}/memories", json={"items": items}).json()["memories"]
+    with app.database.transaction(owner.tenant_id) as tx:
+        job = forget.request(tx, owner, cube, branch="main", now=datetime(2031, 1, 1, tzinfo=UTC))
+    assert work.run_job(app, owner.tenant_id, job.id) == "succeeded"
+
+    narrow = client.post("/admin/v1/keys", json={"scopes": ["read"], "name": "narrow", "clearance": "normal"}).json()
+    reader = TestClient(client.app, headers={"Authorization": f"Bearer {narrow['key']}"})
+    body = reader.post(f"/v1/cubes/{cube}/search", json={"query": "where is the key?"}).json()
+    assert [(item["memory_id"], item["state"]) for item in body["items"]] == [(written[0]["id"], "archived")]
+    assert body["route"]["archived"] == 1
+    assert with_scopes("write").post(f"/v1/cubes/{cube}/search", json={"query": "key"}).status_code == 403
+
+    app.recalls.flush()
+    for due in work.due(app, 100):
+        if due.kind == "wake":
+            work.run_job(app, owner.tenant_id, due.job_id)
+    states = [client.get(f"/v1/cubes/{cube}/memories/{memory['id']}").json()["state"] for memory in written]
+    assert states == ["activated", "archived"]

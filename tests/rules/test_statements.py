@@ -31,7 +31,7 @@ from memos.rules.words import verb_base
         ("Ann's cousin is Bo Li.", "Ann", "cousin", "", "Bo Li"),
         ("The firm that built Ark One is Boat Works.", "Ark One", "firm that built", "", "Boat Works"),
         ("The school where Bo Li was taught is Hill High.", "Bo Li", "school where was taught", "", "Hill High"),
-        ("The name of the head of the Oslo office is Bo Li.", "Oslo", "name of the head office", "", "Bo Li"),
+        ("The name of the head of the Oslo office is Bo Li.", "Oslo", "name of the head of office", "", "Bo Li"),
         ("Acme was founded by Ann Lee.", "Acme", "founded by", "", "Ann Lee"),
         ("Acme was founded in 1946.", "Acme", "founded in", "time", "1946"),
         ("The Chief Scout of Ost is Bo Li.", "Ost", "chief scout", "", "Bo Li"),

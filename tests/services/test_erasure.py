@@ -1,46 +1,31 @@
-"""After an erasure not a byte is left, by whatever door; the receipt holds offline; and history still verifies."""
+"""An erasure shuts every door, takes what hangs on it and no more, and history still verifies."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
-from uuid import UUID
 
-import psycopg
 import pytest
 from fastapi.testclient import TestClient
-from psycopg import sql
-from sqlalchemy import make_url
 
 from api.app import create_app
 from memos.errors import ErasedContent, Frozen, NotFound
-from memos.rules import receipts
 from memos.rules.access import Principal
-from memos.rules.header import Draft, Kind, Source, sha256
-from memos.rules.receipts import BadReceipt
-from memos.services import branch, doctor_truth, erase, read, recall, revise, signing, work
+from memos.rules.header import Draft, Kind, Source
+from memos.services import branch, doctor_truth, erase, read, recall, revise, work
 from memos.services.encode import encode
 from memos.services.erase import Wanted
 from memos.services.findings import Verdict
 from memos.services.remember import utc_now
-from memos.store import cubes, decisions, erasure, jobs, memories, usage
+from memos.store import cubes, erasure, memories, usage
 from memos.store.revision_writer import RevisionWriter
 from memos.wiring import App
 from tests.conftest import OWNER_KEY
 from tests.services.deriving import DAY, START, Cube
-from tests.services.running import fact, head, look, make_cube, run, write
+from tests.services.erasing import EDITED, SECRET, derive, forget
+from tests.services.running import fact, head, look, make_cube, write
 
-# Words that occur nowhere else; stems and embeddings follow from them.
-SECRET = "Zyxgrimbold keeps his quorvantium in the vermwhistle cellar"
-EDITED = "Zyxgrimbold moved his quorvantium to the brondulax attic"
-NEEDLES = ("zyxgrimbold", "quorvant", "vermwhistl", "brondulax", "fluxomart", "gnarlwick", "plimsmoke", "drexelthorpe")
 _numbers = itertools.count(1)
 
 
@@ -55,142 +40,6 @@ def cube(app: App, owner: Principal) -> str:
 def client(app: App) -> Iterator[TestClient]:
     with TestClient(create_app(app), headers={"Authorization": f"Bearer {OWNER_KEY}"}) as opened:
         yield opened
-
-
-def derive(app: App, owner: Principal, cube: str, text: str, sources: Sequence[UUID], **fields: Any) -> UUID:
-    """A memory made of others, as the workers write them."""
-    now = utc_now()
-    draft = Draft(kind=Kind.FACT, text=text, created_at=now, origin="derived", **fields)
-    [encoded] = encode(app.embedder, [draft])
-    with app.database.transaction(owner.tenant_id) as tx:
-        writer = RevisionWriter(tx, cube, "main", now=now)
-        rows = memories.get_many(tx, writer.view, sources)
-        cited = tuple(Source(row.memory_id, row.version) for row in rows.values())
-        made = writer.add(replace(draft, sources=cited), encoded)
-        writer.finish(kind="extract", author=None, reason="")
-    return made
-
-
-def forget(app: App, owner: Principal, cube: str, *memory_ids: UUID) -> dict[str, Any]:
-    """Erase; the receipt."""
-    with app.database.transaction(owner.tenant_id) as tx:
-        promised = erase.request(tx, owner, cube, Wanted(memory_ids), now=utc_now())
-    run(app, owner, promised.job_id)
-    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
-        return erase.get_receipt(tx, owner, promised.receipt_id)
-
-
-def public_keys(app: App, owner: Principal) -> dict[str, Any]:
-    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
-        return {"keys": erase.public_keys(tx, owner, signing.keyring(app.settings))}
-
-
-def scan(owner_url: str, needles: Sequence[str]) -> list[tuple[str, str]]:
-    """(table, needle) for everything that any row of any table still holds, large values included."""
-    url = make_url(owner_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    found = []
-    with psycopg.connect(url) as connection:
-        tables = connection.execute(
-            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = 'public' AND c.relkind = 'r' ORDER BY 1"
-        ).fetchall()
-        assert len(tables) > 40
-        for (table,) in tables:
-            # A row as text spells bytes as hex and vectors as numbers, so every column takes part.
-            rows = connection.execute(sql.SQL("SELECT lower(CAST(t AS text)) FROM {} t").format(sql.Identifier(table)))
-            whole = "\n".join(row for (row,) in rows)
-            found += [(table, needle) for needle in needles if needle.lower() in whole]
-    return found
-
-
-def test_not_a_byte_is_left_in_any_table(app: App, owner: Principal, owner_url: str, client: TestClient) -> None:
-    name = f"bytes-{next(_numbers)}"
-    base = f"/v1/cubes/{name}"
-    made = client.post("/v1/cubes", json={"name": name}, headers={"Idempotency-Key": "make"}).json()
-    said = {"role": "user", "name": "Gnarlwick", "content": SECRET, "external_id": "drexelthorpe-1"}
-    target, other = (
-        UUID(
-            client.post(
-                f"{base}/messages",
-                json={"session_id": session, "messages": [message]},
-                headers={"Idempotency-Key": f"say-{len(session)}"},
-            ).json()["memories"][0]["id"]
-        )
-        for session, message in (("plimsmoke", said), ("s", {"role": "assistant", "content": "That is good to know."}))
-    )
-    client.post(f"{base}/branches", json={"name": "exp"})
-    edit = {"content": EDITED, "tags": ["fluxomart"], "metadata": {"where": "Fluxomart"}, "title": "The Fluxomart"}
-    for name_of_branch in ("main", "exp"):
-        answer = client.patch(
-            f"{base}/memories/{target}",
-            json={**edit, "branch": name_of_branch},
-            headers={"Idempotency-Key": f"edit-{name_of_branch}"},
-        )
-        assert answer.status_code == 200, answer.text
-    kept = derive(app, owner, name, "The attic is cold.", [other])
-    gone = derive(app, owner, name, "Zyxgrimbold has an attic named brondulax", [target])
-    deeper = derive(app, owner, name, "Attics hold quorvantium", [gone, other])
-    run_all(app, owner)
-    for _ in range(2):
-        assert str(target) in client.post(f"{base}/search", json={"query": EDITED}).text
-        client.post(f"{base}/context", json={"query": "where is the quorvantium?"})
-    app.recalls.flush()
-    app.traces.flush()
-    with app.database.transaction(owner.tenant_id) as tx:
-        decision = decisions.Decision(
-            memory_id=target, outcome="keep", score=1.0, inputs={"words": "quorvantium"}, reason="", policy_version="t",
-            applied=True,
-        )  # fmt: skip
-        decisions.record(
-            tx, UUID(made["id"]), [decision], kind="test", branch="main", job_id=None, revision=None, now=utc_now()
-        )
-    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
-        texts = erasure.texts(tx, UUID(made["id"]), [target, gone, deeper])
-        keys = erasure.dedup_keys(tx, UUID(made["id"]), [target, gone, deeper])
-    needles = [
-        *NEEDLES,
-        *(t.sha256.hex() for t in texts),
-        *(k.hex() for k in keys),
-        *(str(t.embedding.to_list())[:60] for t in texts),
-    ]
-    before = {table for table, _ in scan(owner_url, needles)}
-    assert {"contents", "memory_versions", "postings", "terms", "speakers", "idempotency", "traces", "decisions",
-            "mentions", "entities"} <= before  # fmt: skip
-
-    # A trace and a count that are still on their way when it happens.
-    assert str(target) in client.post(f"{base}/search", json={"query": f"again: {EDITED}"}).text
-    promised = client.post(f"{base}/forget", json={"memory_ids": [str(target)]}).json()
-    assert client.get(f"/v1/receipts/{promised['receipt_id']}").status_code == 404
-    run(app, owner, UUID(promised["job_id"]))
-    receipt = client.get(f"/v1/receipts/{promised['receipt_id']}").json()
-    app.recalls.flush()
-    app.traces.flush()
-
-    assert scan(owner_url, needles) == []
-    assert receipt["reached"]["asked"] == 1
-    assert receipt["reached"]["derived"] >= 2
-    taken = {leaf[0] for leaf in receipt["tombstones"]["leaves"]}
-    assert {str(target), str(gone), str(deeper)} <= taken
-    assert not {str(other), str(kept)} & taken
-    assert receipts.verify(receipt, client.get("/v1/receipts/key").json()).versions == receipt["erased"]["versions"]
-    # A write that is repeated neither brings the content back nor pretends to have done nothing.
-    again = client.patch(
-        f"{base}/memories/{target}", json={**edit, "branch": "main"}, headers={"Idempotency-Key": "edit-main"}
-    )
-    assert (again.status_code, again.json()["code"]) == (410, "erased")
-    assert [f for f in doctor_truth.examine(app.database, repair=False) if f.verdict is Verdict.FAIL] == []
-
-
-def run_all(app: App, owner: Principal) -> None:
-    """Every job that waits, due or not."""
-    for _ in range(10):
-        with app.database.transaction(owner.tenant_id) as tx:
-            waiting = jobs.list_page(tx, "queued", None, 200, None, None)
-            tx.run("UPDATE jobs SET run_after = now() WHERE tenant_id = :tenant AND state = 'queued'")
-        if not waiting:
-            return
-        for job in waiting:
-            assert work.run_job(app, owner.tenant_id, job.id) in ("succeeded", None)
 
 
 def test_every_door_is_shut(app: App, owner: Principal, cube: str) -> None:
@@ -318,24 +167,6 @@ def test_a_probe_that_finds_something_undoes_everything(
         assert read.get_memory(tx, owner, cube, target, branch="main", at=None).content == SECRET
 
 
-def test_every_table_is_either_emptied_or_holds_no_content(owner_url: str) -> None:
-    """A new table must be thought about: here, or in `erasure.WIPES`."""
-    without_content = {
-        "alembic_version", "api_keys", "audit", "audit_heads", "branches", "cubes", "cursors", "deliveries",
-        "embedding_spaces", "erasure_marks", "event_heads", "events", "grants", "holds", "kv_budgets", "kv_deks",
-        "kv_models", "kv_outcomes", "lifecycle_edges", "quota_usage", "quotas", "receipts", "revision_tags", "revisions",
-        "source_trust", "tenants", "transitions", "webhooks",
-    }  # fmt: skip
-    by_the_revision = {"postings", "terms", "speakers"}
-    url = make_url(owner_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(
-            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-        ).fetchall()
-    assert {row[0] for row in rows} - without_content - by_the_revision == set(erasure.WIPES)
-
-
 def test_what_was_made_of_it_meanwhile_is_refused(app: App, owner: Principal, cube: str) -> None:
     """A worker that read the text before the erasure must not save what it made of it after."""
     [target] = write(app, owner, cube, [fact(SECRET)], utc_now())
@@ -372,65 +203,6 @@ def test_the_same_text_may_come_back_unless_the_policy_refuses(app: App, owner: 
             revise.change(tx, owner, prepared, now=utc_now())
     else:
         assert write(app, owner, name, [fact(SECRET)], utc_now()) != [target]
-
-
-def test_a_receipt_that_was_touched_does_not_hold(app: App, owner: Principal, cube: str) -> None:
-    [first, second] = write(app, owner, cube, [fact(SECRET), fact(EDITED)], utc_now())
-    receipt, another, keys = forget(app, owner, cube, first), forget(app, owner, cube, second), public_keys(app, owner)
-    verified = receipts.verify(json.loads(json.dumps(receipt)), keys)
-    assert (verified.memories, verified.versions, verified.cube_id) == (1, 1, receipt["cube_id"])
-    assert receipts.verify(receipt, keys["keys"][0]) == verified
-    for part in receipt:
-        if part == "signature":
-            touched = receipt | {"signature": another["signature"]}
-        else:
-            touched = receipt | {part: another[part] if another[part] != receipt[part] else "x"}
-        with pytest.raises(BadReceipt):
-            receipts.verify(touched, keys)
-    with pytest.raises(BadReceipt):
-        receipts.verify(receipt, {"keys": [receipts.key_json(bytes(32))]})
-    with pytest.raises(BadReceipt):
-        receipts.verify(receipt, {"keys": [receipts.key_json(bytes(32)) | {"key_id": receipt["key_id"]}]})
-
-
-def test_the_command_checks_a_receipt_without_any_service(
-    app: App, owner: Principal, cube: str, tmp_path: Path
-) -> None:
-    [target] = write(app, owner, cube, [fact(SECRET)], utc_now())
-    receipt = forget(app, owner, cube, target)
-    (tmp_path / "receipt.json").write_text(json.dumps(receipt, indent=2))
-    (tmp_path / "key.json").write_text(json.dumps(public_keys(app, owner)))
-    (tmp_path / "touched.json").write_text(json.dumps(receipt | {"erased_at": "2020-01-01"}))
-
-    def verify(name: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "memos.cli", "verify-receipt", name, "--key", "key.json"]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-
-    fine = verify("receipt.json")
-    assert fine.returncode == 0, fine.stderr
-    assert "The receipt holds" in fine.stdout
-    for name, complaint in (("touched.json", "signature does not fit"), ("absent.json", "cannot be read")):
-        refused = verify(name)
-        assert refused.returncode == 1
-        assert complaint in refused.stderr
-
-
-def test_the_tombstones_are_keyed_and_speak_of_the_chain(app: App, owner: Principal, cube: str) -> None:
-    [target] = write(app, owner, cube, [fact(SECRET)], utc_now())
-    receipt = forget(app, owner, cube, target)
-    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
-        [version] = erasure.versions(tx, UUID(receipt["cube_id"]), [target])
-    keys = signing.keyring(app.settings)
-
-    def leaf(key: bytes) -> str:
-        made = receipts.tombstone(key, owner.tenant_id, version_cube, target, version.version, version.commitment)
-        return made.digest.hex()
-
-    version_cube = UUID(receipt["cube_id"])
-    assert receipt["tombstones"]["leaves"] == [[str(target), 1, leaf(keys.tombstones)]]
-    assert leaf(bytes(32)) != leaf(keys.tombstones)
-    assert sha256(SECRET).hex() not in json.dumps(receipt)
 
 
 def test_a_refused_fact_is_not_made_again_of_another_text(app: App, owner: Principal) -> None:
