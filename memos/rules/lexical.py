@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import re
 import threading
-import unicodedata
 from collections import Counter
 from typing import Final
 
 import Stemmer
 
 from memos.rules.english import STOP_WORDS, irregular_forms
+from memos.rules.normal_forms import normalized
 
 # A longer word is a URL, a hash or an attack; its head still finds it, and the index column stays bounded.
 MAX_TERM_CHARACTERS: Final = 64
@@ -154,8 +154,8 @@ def _pieces(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Bring equal-looking text to equal characters: NFKC, case folded, accents dropped."""
-    decomposed = unicodedata.normalize("NFKD", text).casefold()
-    return unicodedata.normalize("NFKC", _FOLDED_AWAY.sub("", decomposed))
+    decomposed = normalized("NFKD", text).casefold()
+    return normalized("NFKC", _FOLDED_AWAY.sub("", decomposed))
 
 
 def _joined_number(piece: str) -> str:
