@@ -159,8 +159,13 @@ def _folded(text: str) -> str:
 
 
 def _joined_number(piece: str) -> str:
-    """Write 12,000 as 12000; times and decimals keep their separator."""
-    return piece.replace(",", "") if "," in piece else piece
+    """Write 12,000 and 12,000.00 as 12000; times and other decimals keep their separator."""
+    joined = piece.replace(",", "") if "," in piece else piece
+    if joined.endswith("0") and "." in joined:
+        whole, _, cents = joined.partition(".")
+        if whole.isdigit() and not cents.strip("0"):
+            return whole
+    return joined
 
 
 def _without_apostrophe(word: str) -> str:
