@@ -30,6 +30,7 @@ MemoryId = Annotated[UUID, Path()]
 PathName = Annotated[Reference, Path()]
 
 BranchQuery = Annotated[Reference, Query(description="The line of history.")]
+AnyBranchQuery = Annotated[Reference | None, Query(description="One line of history; all of them when absent.")]
 AtQuery = Annotated[
     Moment | None, Query(description="Read the past: a revision number, a tag's name or an RFC 3339 time.")
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -58,7 +59,7 @@ def import_lines(call: Call, cube: str, branch: str, body: bytes, system: str = 
         # Writing nothing: finds out whether this key may write to this branch.
         remember.write(tx, call.who, remember.Prepared(cube, branch, "import", [], []), now=call.now)
     if system == NATIVE:
-        lines = (_parsed(number, line) for number, line in enumerate(io.BytesIO(body), start=1))
+        lines = (_parsed(number, line) for number, line in enumerate(io.BytesIO(body.removeprefix(BOM_UTF8)), start=1))
     else:
         lines = (_mapped(number, foreign) for number, foreign in enumerate(importers.read(system, body), start=1))
     return _results(call, cube, branch, lines)

@@ -36,7 +36,7 @@ def timeline(visit: Visit) -> Response:
         if visit.fragment:
             return rendering.page(visit, "parts/revisions.html", cube=cube, revisions=found, branch=name)
         drawn = branch.list_revisions(tx, visit.who, reference, branch=None, limit=MOST_DRAWN, cursor=None)
-        tags = branch.list_tags(tx, visit.who, reference)
+        tags = branch.list_tags(tx, visit.who, reference).items
     return rendering.page(visit, "cube.html", cube=cube, revisions=found, drawn=drawn, tags=tags, branch=name)
 
 

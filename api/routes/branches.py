@@ -5,15 +5,14 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from api.call import answer
-from api.dependencies import Caller, CubeRef, PathName
+from api.dependencies import Caller, CubeRef, CursorQuery, LimitQuery, PathName
 from api.routing import Routes
 from api.schemas.base import Page
 from api.schemas.cubes import BranchOut
 from api.schemas.versions import BranchIn, MergeIn, MergeOut
-from memos.errors import Invalid
+from memos.errors import NotFound
 from memos.rules.access import Scope
 from memos.services import branch as branches
-from memos.services.views import Page as Found
 
 routes = Routes("Versions")
 
@@ -34,7 +33,7 @@ def create_branch(call: Caller, cube: CubeRef, body: BranchIn) -> Response:
             made = branches.create_branch(
                 tx, call.who, cube, name=body.name, from_=body.from_, base=body.branch, now=call.now
             )
-        except Invalid:
+        except NotFound:
             if not isinstance(body.from_, str):
                 raise
             # No such tag: then it is a branch, or 404.
@@ -50,11 +49,11 @@ def create_branch(call: Caller, cube: CubeRef, body: BranchIn) -> Response:
     answer=Page[BranchOut],
     fails=(404,),
 )
-def list_branches(call: Caller, cube: CubeRef) -> Response:
-    """All of them, oldest first."""
+def list_branches(call: Caller, cube: CubeRef, limit: LimitQuery = 50, cursor: CursorQuery = None) -> Response:
+    """Oldest first."""
     with call.reading() as tx:
-        found = branches.list_branches(tx, call.who, cube)
-    return answer(Page[BranchOut], Found(found, None))
+        found = branches.list_branches(tx, call.who, cube, limit=limit, cursor=cursor)
+    return answer(Page[BranchOut], found)
 
 
 @routes.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from api.call import answer
-from api.dependencies import BranchQuery, Caller, CubeRef, CursorQuery, LimitQuery
+from api.dependencies import AsOfQuery, AtQuery, BranchQuery, Caller, CubeRef, CursorQuery, LimitQuery
 from api.routing import Routes
 from api.schemas.base import Page
 from api.schemas.cubes import CubeChange, CubeIn, CubeOut
@@ -34,10 +34,12 @@ def list_cubes(call: Caller, limit: LimitQuery = 50, cursor: CursorQuery = None)
 
 
 @routes.add("GET", "/v1/cubes/{cube}", scope=Scope.READ, summary="Read a cube", answer=CubeOut, fails=(404,))
-def get_cube(call: Caller, cube: CubeRef, branch: BranchQuery = "main") -> Response:
-    """Revision, counts and ETag are those of the branch."""
+def get_cube(
+    call: Caller, cube: CubeRef, branch: BranchQuery = "main", at: AtQuery = None, as_of: AsOfQuery = None
+) -> Response:
+    """Revision, counts and ETag are those of the branch, now or at an earlier moment."""
     with call.reading() as tx:
-        found = administer.get_cube(tx, call.who, cube, branch)
+        found = administer.get_cube(tx, call.who, cube, branch, at=at, as_of=as_of)
     return answer(CubeOut, found, etag=found.revision)
 
 

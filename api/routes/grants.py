@@ -15,7 +15,6 @@ from api.schemas.base import Page
 from api.schemas.governance import GrantIn, GrantOut
 from memos.rules.access import Scope
 from memos.services import grants
-from memos.services.views import Page as Found
 
 routes = Routes("Sharing")
 
@@ -83,11 +82,11 @@ def revoke_grant(call: Caller, cube: CubeRef, grant_id: GrantId) -> Response:
 
 
 @routes.add("GET", "/v1/grants", scope=Scope.READ, summary="List what is shared with this key", answer=Page[GrantOut])
-def received_grants(call: Caller) -> Response:
+def received_grants(call: Caller, limit: LimitQuery = 50, cursor: CursorQuery = None) -> Response:
     """Cubes of others that this key may use now."""
     with call.reading() as tx:
-        found = grants.received(tx, call.who)
-    return answer(Page[GrantOut], Found(found, None))
+        found = grants.received(tx, call.who, limit=limit, cursor=cursor)
+    return answer(Page[GrantOut], found)
 
 
 @routes.add("GET", "/admin/v1/grants", scope=Scope.ADMIN, summary="List every grant", answer=Page[GrantOut])

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.call import answer
 from api.dependencies import (
+    AnyBranchQuery,
     AsOfQuery,
     AtQuery,
     BranchQuery,
@@ -142,11 +143,20 @@ def archive_memory(
     fails=(404,),
 )
 def list_history(
-    call: Caller, cube: CubeRef, memory_id: MemoryId, limit: LimitQuery = 50, cursor: CursorQuery = None
+    call: Caller,
+    cube: CubeRef,
+    memory_id: MemoryId,
+    branch: AnyBranchQuery = None,
+    at: AtQuery = None,
+    as_of: AsOfQuery = None,
+    limit: LimitQuery = 50,
+    cursor: CursorQuery = None,
 ) -> Response:
-    """Every version on every branch, newest first."""
+    """Every version, newest first: on every branch, or of one with what it inherited."""
     with call.reading() as tx:
-        found = read.history(tx, call.who, cube, memory_id, limit=limit, cursor=cursor)
+        found = read.history(
+            tx, call.who, cube, memory_id, branch=branch, at=at, as_of=as_of, limit=limit, cursor=cursor
+        )
     return answer(Page[MemoryOut], found)
 
 
@@ -209,9 +219,14 @@ def set_memory_state(call: Caller, cube: CubeRef, memory_id: MemoryId, body: Sta
     fails=(404,),
 )
 def get_provenance(
-    call: Caller, cube: CubeRef, memory_id: MemoryId, branch: BranchQuery = "main", at: AtQuery = None
+    call: Caller,
+    cube: CubeRef,
+    memory_id: MemoryId,
+    branch: BranchQuery = "main",
+    at: AtQuery = None,
+    as_of: AsOfQuery = None,
 ) -> Response:
     """The memories it was made from, and those that were made from it."""
     with call.reading() as tx:
-        found = read.provenance(tx, call.who, cube, memory_id, branch=branch, at=at)
+        found = read.provenance(tx, call.who, cube, memory_id, branch=branch, at=at, as_of=as_of)
     return answer(ProvenanceOut, found)

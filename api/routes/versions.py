@@ -8,14 +8,13 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.call import answer
-from api.dependencies import BranchQuery, Caller, CubeRef, CursorQuery, LimitQuery, PathName
+from api.dependencies import AtQuery, BranchQuery, Caller, CubeRef, CursorQuery, LimitQuery, PathName
 from api.routing import Routes
 from api.schemas.base import Page
 from api.schemas.fields import Moment
 from api.schemas.versions import DiffOut, RevisionOut, RollbackIn, TagIn, TagOut
 from memos.rules.access import Scope
 from memos.services import branch as branches
-from memos.services.views import Page as Found
 
 routes = Routes("Versions")
 
@@ -32,11 +31,16 @@ To = Annotated[Moment, Query(description="A revision number, a tag's name or a t
     fails=(404,),
 )
 def list_revisions(
-    call: Caller, cube: CubeRef, branch: BranchQuery = "main", limit: LimitQuery = 50, cursor: CursorQuery = None
+    call: Caller,
+    cube: CubeRef,
+    branch: BranchQuery = "main",
+    at: AtQuery = None,
+    limit: LimitQuery = 50,
+    cursor: CursorQuery = None,
 ) -> Response:
     """Newest first, with those the branch inherits from its base."""
     with call.reading() as tx:
-        found = branches.list_revisions(tx, call.who, cube, branch=branch, limit=limit, cursor=cursor)
+        found = branches.list_revisions(tx, call.who, cube, branch=branch, at=at, limit=limit, cursor=cursor)
     return answer(Page[RevisionOut], found)
 
 
@@ -92,11 +96,11 @@ def create_tag(call: Caller, cube: CubeRef, body: TagIn) -> Response:
 
 
 @routes.add("GET", "/v1/cubes/{cube}/tags", scope=Scope.READ, summary="List tags", answer=Page[TagOut], fails=(404,))
-def list_tags(call: Caller, cube: CubeRef) -> Response:
-    """All of them, by revision."""
+def list_tags(call: Caller, cube: CubeRef, limit: LimitQuery = 50, cursor: CursorQuery = None) -> Response:
+    """By revision."""
     with call.reading() as tx:
-        found = branches.list_tags(tx, call.who, cube)
-    return answer(Page[TagOut], Found(found, None))
+        found = branches.list_tags(tx, call.who, cube, limit=limit, cursor=cursor)
+    return answer(Page[TagOut], found)
 
 
 @routes.add(

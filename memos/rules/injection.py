@@ -11,9 +11,10 @@ between single letters closed. This finds the clumsy majority; it is a filter, n
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
+
+from memos.rules.normal_forms import normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ _INVISIBLE: Final = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\
 _SMUGGLED: Final = re.compile(
     "[\u202a-\u202e\u2066-\u2069]|[\U000e0020-\U000e007f]{3}|(?:[\u200b\u200c\u2060\ufeff]){3}"
 )
+_BLANKS: Final = re.compile(r"[^\S\n]+")
+_LINES: Final = re.compile(r" ?\n[ \n]*")
 _SPACED_LETTERS: Final = re.compile(r"\b(?:[a-z][ ._-]){4,}[a-z]\b")
 
 _GAP: Final = r"(?:[^.!?\n]|\.(?=\w))"
@@ -46,7 +49,7 @@ class _Family:
 
 
 def _family(name: str, weight: float, *alternatives: str) -> _Family:
-    """For folded text, so in lower case: a pattern that ignores case takes twice as long."""
+    """Written in lower case, as `fold` leaves a text: patterns that ignore case take twice the time."""
     return _Family(name, weight, re.compile("|".join(alternatives)))
 
 
@@ -93,7 +96,7 @@ _FAMILIES: Final = (
         r"\b(?:api[ _-]?keys?|passwords?|credentials?|secrets?|access tokens?|private keys?|conversation(?: history)?"
         rf"|chat (?:log|history)|memor(?:y|ies)|user(?:'s)? data|personal (?:data|information)|\.env)\b{_GAP}{{0,80}}"
         rf"(?:\bto\b{_GAP}{{0,40}}(?:https?://|www\.|@|\.(?:com|net|org|io)\b)|https?://)",
-        r"!\[[^\]]*\]\(https?://[^)]*(?:\{|%7b|\$|=\s*\[)[^)]*\)",
+        r"!\[[^\]]{0,200}\]\(https?://[^)]{0,500}(?:\{|%7b|\$|=\s*\[)",
     ),
     _family(
         "hides from the user",
@@ -180,10 +183,11 @@ def find_injection(text: str) -> Finding:
 
 
 def fold(text: str) -> str:
-    """The form patterns are matched on: compatible characters made one, invisible ones gone, typographic quotes straight."""
-    visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    """The form patterns are matched on: compatible characters made one, invisible ones gone, typographic quotes straight,
+    one case, and every run of white space one space or one line break, so that no pattern can backtrack through a run."""
+    visible = _INVISIBLE.sub("", normalized("NFKC", text))
     straight = visible.replace("\u2019", "'").replace("\u2018", "'").lower()
-    return re.sub(r"[ \t\u00a0]+", " ", straight)
+    return _LINES.sub("\n", _BLANKS.sub(" ", straight))
 
 
 def _closed(folded: str) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import re
 import threading
-import unicodedata
 from collections import Counter
 from typing import Final
 
 import Stemmer
 
 from memos.rules.english import STOP_WORDS, irregular_forms
+from memos.rules.normal_forms import normalized
 
 # A longer word is a URL, a hash or an attack; its head still finds it, and the index column stays bounded.
 MAX_TERM_CHARACTERS: Final = 64
@@ -154,13 +154,18 @@ def _pieces(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Bring equal-looking text to equal characters: NFKC, case folded, accents dropped."""
-    decomposed = unicodedata.normalize("NFKD", text).casefold()
-    return unicodedata.normalize("NFKC", _FOLDED_AWAY.sub("", decomposed))
+    decomposed = normalized("NFKD", text).casefold()
+    return normalized("NFKC", _FOLDED_AWAY.sub("", decomposed))
 
 
 def _joined_number(piece: str) -> str:
-    """Write 12,000 as 12000; times and decimals keep their separator."""
-    return piece.replace(",", "") if "," in piece else piece
+    """Write 12,000 and 12,000.00 as 12000; times and other decimals keep their separator."""
+    joined = piece.replace(",", "") if "," in piece else piece
+    if joined.endswith("0") and "." in joined:
+        whole, _, cents = joined.partition(".")
+        if whole.isdigit() and not cents.strip("0"):
+            return whole
+    return joined
 
 
 def _without_apostrophe(word: str) -> str:

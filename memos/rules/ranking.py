@@ -39,6 +39,12 @@ __all__ = [
 ]
 
 
+# The weights were learned on English. A sentence encoder of that training tells little about other scripts, where all
+# cosines are high, and nothing about a bare number; what such a query and a memory share is their words, so those lead.
+_DENSE_ELSEWHERE = 0.2
+_LEXICAL_ELSEWHERE = 3.0
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """A candidate's place. `score` estimates the chance that it answers the query; it falls along the order.
@@ -109,7 +115,7 @@ def order(
     """
     pool = candidates.sorted()
     features = feature_matrix(query, pool, statistics, named)
-    parts = features * np.array([weights.features[name] for name in FEATURES])
+    parts = features * np.array([_weight(name, query, weights) for name in FEATURES])
     standing = _standing(pool, weights)
     again = None if feedback is None else _feedback(query, pool, feedback)
     walked = None if gains is None else np.array([gains.get(one, 0.0) for one in pool.version_id.tolist()])
@@ -130,6 +136,15 @@ def rank(
 ) -> list[Ranked]:
     """The best `limit` candidates; see `order`."""
     return order(query, candidates, statistics, weights, named=named).best(limit)
+
+
+def _weight(feature: str, query: QueryFeatures, weights: Weights) -> float:
+    learned = weights.features[feature]
+    if query.latin:
+        return learned
+    if feature == "lexical":
+        return max(learned, _LEXICAL_ELSEWHERE)
+    return learned * _DENSE_ELSEWHERE if feature.startswith("dense") else learned
 
 
 def _feedback(query: QueryFeatures, pool: Pool, words: Mapping[str, float]) -> Floats:

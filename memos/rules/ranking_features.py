@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from memos.rules import lexical
 from memos.rules.pool import NOWHERE, Booleans, Floats, Pool
+from memos.rules.scripts import script_of
 from memos.rules.speakers import asked_role, name_terms
 
 Indices = NDArray[np.intp]
@@ -44,6 +45,7 @@ _BASE_CONTEXT: Final = 0.3
 _BASE_SPEAKER: Final = 0.3
 _BASE_NEIGHBOUR: Final = 0.2
 _MOST_LENGTH_RATIO: Final = 2.0
+_READ_CHARACTERS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class QueryFeatures:
     text: str
     terms: tuple[str, ...]
     asked_role: str | None
+    latin: bool = True
+    """Whether it is written in the script that the weights were learned on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class Neighbours:
 
 def query_features(query: str) -> QueryFeatures:
     """Read a query once, before its candidates are known."""
-    return QueryFeatures(query, tuple(lexical.query_terms(query)), asked_role(query))
+    return QueryFeatures(
+        query, tuple(lexical.query_terms(query)), asked_role(query), script_of(query[:_READ_CHARACTERS]) == "latin"
+    )
 
 
 def asks(text: str) -> bool:

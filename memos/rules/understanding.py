@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +16,7 @@ from typing import Final
 from memos.rules.english import STOP_WORDS
 from memos.rules.entities import find_entities
 from memos.rules.ranking_features import QueryFeatures, query_features
+from memos.rules.scripts import script_of
 from memos.rules.times import TimeExpression, find_times
 
 # A pasted page is a poor question; its beginning says what it asks.
@@ -130,23 +129,6 @@ def understand(query: str, now: datetime) -> Understanding:
         script=script_of(head),
         language=_language(head),
     )
-
-
-def script_of(text: str) -> str:
-    """The script most letters are written in, in lower case ("latin", "cjk", "cyrillic"); "none" without letters."""
-    counts: Counter[str] = Counter()
-    for character in text:
-        if character.isascii():
-            counts["latin"] += character.isalpha()
-        elif character.isalpha():
-            counts[_script(character)] += 1
-    named = [(-n, name) for name, n in counts.items() if n]
-    return min(named)[1] if named else "none"
-
-
-def _script(character: str) -> str:
-    first = unicodedata.name(character, "other").split()[0].lower()
-    return "cjk" if first in ("cjk", "hiragana", "katakana", "hangul", "ideographic") else first
 
 
 def _asks(head: str) -> Asks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -37,11 +37,20 @@ def create_cube(
     return CubeView.of(cube, branch, [branch], {"memories": 0, "by_kind": {}, "by_state": {}})
 
 
-def get_cube(tx: Transaction, who: Principal, cube: str, branch: str = cubes.MAIN) -> CubeView:
+def get_cube(
+    tx: Transaction,
+    who: Principal,
+    cube: str,
+    branch: str = cubes.MAIN,
+    *,
+    at: cubes.At = None,
+    as_of: datetime | None = None,
+) -> CubeView:
+    """A cube with the revision and the counts of a branch, now or `at` an earlier moment."""
     who.require(Scope.READ)
-    view = cubes.view(tx, cube, branch)
+    view = cubes.view(tx, cube, branch, at)
     who.reach(view.cube.id)
-    return _cube_view(tx, view)
+    return replace(_cube_view(tx, view, as_of), revision=view.at)
 
 
 def list_cubes(tx: Transaction, who: Principal, *, limit: int, cursor: str | None) -> Page[CubeView]:
@@ -265,5 +274,5 @@ def revoke_key(database: Database, tx: Transaction, who: Principal, key_id: UUID
     tx.after_commit(lambda: database.forget_key(key_id))
 
 
-def _cube_view(tx: Transaction, view: cubes.View) -> CubeView:
-    return CubeView.of(view.cube, view.branch, cubes.list_branches(tx, view.cube.id), memories.counts(tx, view))
+def _cube_view(tx: Transaction, view: cubes.View, as_of: datetime | None = None) -> CubeView:
+    return CubeView.of(view.cube, view.branch, cubes.list_branches(tx, view.cube.id), memories.counts(tx, view, as_of))

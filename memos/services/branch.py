@@ -10,7 +10,7 @@ from memos.errors import Conflict, Frozen, Invalid, MergeConflict
 from memos.rules import versioning
 from memos.rules.access import Principal, Scope
 from memos.rules.versioning import Strategy
-from memos.services.cursors import number_of
+from memos.services.cursors import number_of, tag_of
 from memos.services.etags import require_match
 from memos.services.views import (
     BranchView,
@@ -35,11 +35,18 @@ MOST_LISTED = 1_000
 
 
 def list_revisions(
-    tx: Transaction, who: Principal, cube: str, *, branch: str | None, limit: int, cursor: str | None
+    tx: Transaction,
+    who: Principal,
+    cube: str,
+    *,
+    branch: str | None,
+    at: At = None,
+    limit: int,
+    cursor: str | None,
 ) -> Page[RevisionView]:
-    """Newest first: of one branch with what it inherits, or of all branches when `branch` is None."""
+    """Newest first: of one branch with what it inherits, up to `at`, or of all branches when `branch` is None."""
     who.require(Scope.READ)
-    view = cubes.view(tx, cube, branch or cubes.MAIN)
+    view = cubes.view(tx, cube, branch or cubes.MAIN, at)
     who.reach(view.cube.id)
     steps = view.lineage if branch else None
     items = revisions.list_revisions(tx, view.cube.id, steps, limit + 1, number_of(cursor))
@@ -181,12 +188,17 @@ def create_branch(
     return BranchView.of(branch, {origin.branch.id: base})
 
 
-def list_branches(tx: Transaction, who: Principal, cube: str) -> list[BranchView]:
+def list_branches(
+    tx: Transaction, who: Principal, cube: str, *, limit: int = MOST_LISTED, cursor: str | None = None
+) -> Page[BranchView]:
+    """Oldest first."""
     who.require(Scope.READ)
     found = cubes.find(tx, cube)
     who.reach(found.id)
+    after = number_of(cursor) or 0
     names = {b.id: b.name for b in cubes.list_branches(tx, found.id, deleted=True)}
-    return [BranchView.of(b, names) for b in cubes.list_branches(tx, found.id)]
+    rows = page([b for b in cubes.list_branches(tx, found.id) if b.id > after][: limit + 1], limit, lambda b: b.id)
+    return Page([BranchView.of(b, names) for b in rows.items], rows.next_cursor)
 
 
 def delete_branch(tx: Transaction, who: Principal, cube: str, name: str, *, now: datetime) -> None:
@@ -210,11 +222,16 @@ def create_tag(tx: Transaction, who: Principal, cube: str, *, name: str, revisio
     return tag
 
 
-def list_tags(tx: Transaction, who: Principal, cube: str) -> list[TagView]:
+def list_tags(
+    tx: Transaction, who: Principal, cube: str, *, limit: int = MOST_LISTED, cursor: str | None = None
+) -> Page[TagView]:
+    """By revision, then by name."""
     who.require(Scope.READ)
     found = cubes.find(tx, cube)
     who.reach(found.id)
-    return revisions.list_tags(tx, found.id)
+    after = tag_of(cursor)
+    tags = [tag for tag in revisions.list_tags(tx, found.id) if after is None or (tag.revision, tag.name) > after]
+    return page(tags[: limit + 1], limit, lambda tag: f"{tag.revision}:{tag.name}")
 
 
 def delete_tag(tx: Transaction, who: Principal, cube: str, name: str, *, now: datetime) -> None:

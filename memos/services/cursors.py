@@ -19,6 +19,17 @@ def number_of(cursor: str | None) -> int | None:
     return _parsed(cursor, int)
 
 
+def tag_of(cursor: str | None) -> tuple[int, str] | None:
+    return _parsed(cursor, _revision_and_name)
+
+
+def _revision_and_name(cursor: str) -> tuple[int, str]:
+    revision, colon, name = cursor.partition(":")
+    if not colon:
+        raise ValueError(cursor)
+    return int(revision), name
+
+
 def _parsed(cursor: str | None, parse: Callable[[str], T]) -> T | None:
     try:
         return None if cursor is None else parse(cursor)

@@ -91,10 +91,12 @@ def revoke_grant(
     tx.after_commit(database.forget_keys)
 
 
-def received(tx: Transaction, who: Principal) -> list[Grant]:
-    """What others share with the caller's key, or with its tenant."""
+def received(tx: Transaction, who: Principal, *, limit: int, cursor: str | None) -> Page[Grant]:
+    """What others share with the caller's key, or with its tenant; oldest first."""
     who.require(Scope.READ)
-    return grants.received(tx, who.key_id)
+    after = id_of(cursor)
+    found = sorted(grants.received(tx, who.key_id), key=lambda grant: grant.id)
+    return page([g for g in found if after is None or g.id > after][: limit + 1], limit, lambda grant: grant.id)
 
 
 def as_guest(database: Database, who: Principal, cube: str, operation_id: str) -> Principal:

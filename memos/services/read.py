@@ -69,12 +69,23 @@ def get_memory(
 
 
 def history(
-    tx: Transaction, who: Principal, cube: str, memory_id: UUID, *, limit: int, cursor: str | None
+    tx: Transaction,
+    who: Principal,
+    cube: str,
+    memory_id: UUID,
+    *,
+    branch: str | None = None,
+    at: At = None,
+    as_of: datetime | None = None,
+    limit: int,
+    cursor: str | None,
 ) -> Page[MemoryView]:
-    """Every version on every branch, newest first."""
-    view = _open(tx, who, cube, cubes.MAIN, None)
+    """Every version, newest first: on every branch, or of one with what it inherited; those that `at` knew, and those
+    valid at `as_of`."""
+    view = _open(tx, who, cube, branch or cubes.MAIN, at)
     before = number_of(cursor)
-    rows = memories.history(tx, view.cube.id, memory_id, limit + 1, before)
+    seen = memories.Seen(None if branch is None else view.lineage, None if at is None else view.at, as_of)
+    rows = memories.history(tx, view.cube.id, memory_id, limit + 1, before, seen)
     if not rows and before is None:
         raise NotFound("no such memory")
     found = page(rows, limit, lambda row: row.version)
@@ -82,11 +93,13 @@ def history(
     return Page([MemoryView.of(row) for row in found.items], found.next_cursor)
 
 
-def provenance(tx: Transaction, who: Principal, cube: str, memory_id: UUID, *, branch: str, at: At) -> ProvenanceView:
+def provenance(
+    tx: Transaction, who: Principal, cube: str, memory_id: UUID, *, branch: str, at: At, as_of: datetime | None = None
+) -> ProvenanceView:
     """Sources of the version a view shows, and what was derived from any version of the memory."""
     view = _open(tx, who, cube, branch, at)
     row = memories.get(tx, view, memory_id)
-    if row is None:
+    if row is None or (as_of is not None and not _valid(row.valid_from, row.valid_to, as_of)):
         raise NotFound("no such memory")
     return ProvenanceView(
         memory_id,

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from memos.errors import Conflict, Invalid, NotFound
+from memos.errors import Conflict, NotFound
 from memos.store.transaction import Transaction
 
 MAIN = "main"
@@ -278,7 +278,7 @@ class Asked:
 def view(tx: Transaction, reference: str, branch: str = MAIN, at: At = None) -> View:
     """A branch of a cube (id or name) as of `at`: a revision number, a tag's name or a time; the present for None.
 
-    Raises `NotFound` for a cube or branch that is not there and `Invalid` for an `at` that never was.
+    Raises `NotFound` for a cube, branch, tag or revision that is not there.
     """
     return view_for_query(tx, reference, branch, at)[0]
 
@@ -314,9 +314,9 @@ def view_for_query(
         find_branch(tx, cube.id, branch)
         raise NotFound("no such cube")
     if isinstance(at, str) and row["tag_missing"]:
-        raise Invalid(f"this cube has no tag {at!r}", where=["at"])
+        raise NotFound(f"this cube has no tag {at!r}")
     if isinstance(at, int) and not 0 <= at <= row["last_revision"]:
-        raise Invalid(f"this cube has no revision {at}", where=["at"])
+        raise NotFound(f"this cube has no revision {at}")
     tx.enter(row["cube_id"], row["policy"])
     cube = Cube(row["cube_id"], row["cube_name"], row["description"], row["policy"], row["last_revision"],
                 row["cube_created_at"])  # fmt: skip

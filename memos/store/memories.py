@@ -157,16 +157,39 @@ def stream(tx: Transaction, view: View) -> Iterator[Version]:
         yield Version(**row)
 
 
-def history(tx: Transaction, cube_id: UUID, memory_id: UUID, limit: int, before: int | None) -> list[Version]:
-    """Every version on every branch, newest first; tombstones included, for they are what happened."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Which versions of a memory to tell of: of a lineage (branch and last revision, each), recorded up to a revision,
+    valid at a moment. None leaves that open."""
+
+    lineage: tuple[tuple[int, int], ...] | None = None
+    until: int | None = None
+    valid_at: datetime | None = None
+
+
+def history(
+    tx: Transaction, cube_id: UUID, memory_id: UUID, limit: int, before: int | None, seen: Seen | None = None
+) -> list[Version]:
+    """Every version that is asked for, newest first; tombstones included, for they are what happened."""
+    seen = seen or Seen()
     rows = tx.rows(
         f"SELECT {COLUMNS} FROM memory_versions v {_JOIN} WHERE v.tenant_id = :tenant AND v.cube_id = :cube "
         "AND v.memory_id = :memory AND (CAST(:before AS integer) IS NULL OR v.version < :before) "
+        "AND (CAST(:until AS integer) IS NULL OR v.from_revision <= :until) "
+        "AND (CAST(:valid_at AS timestamptz) IS NULL OR (coalesce(v.valid_from, '-infinity') <= :valid_at "
+        "AND coalesce(v.valid_to, 'infinity') > :valid_at)) "
+        "AND (CAST(:branches AS integer[]) IS NULL OR EXISTS (SELECT 1 FROM "
+        "unnest(CAST(:branches AS integer[]), CAST(:caps AS integer[])) AS l (branch_id, cap) "
+        "WHERE l.branch_id = v.branch_id AND v.from_revision <= l.cap)) "
         "ORDER BY v.version DESC LIMIT :limit",
         cube=cube_id,
         memory=memory_id,
         before=before,
         limit=limit,
+        until=seen.until,
+        valid_at=seen.valid_at,
+        branches=None if seen.lineage is None else [branch for branch, _ in seen.lineage],
+        caps=None if seen.lineage is None else [cap for _, cap in seen.lineage],
     )
     return [Version(**row) for row in rows]
 
@@ -234,11 +257,16 @@ def by_version_ids(tx: Transaction, ids: Iterable[int]) -> dict[int, Version]:
     return {row["id"]: Version(**row) for row in rows}
 
 
-def counts(tx: Transaction, view: View) -> dict[str, Any]:
-    """How many memories a view shows, by kind and by state."""
+def counts(tx: Transaction, view: View, valid_at: datetime | None = None) -> dict[str, Any]:
+    """How many memories a view shows, by kind and by state; with `valid_at`, of those that were true then."""
     source, bound = visible(view)
+    condition = ""
+    if valid_at is not None:
+        condition = " AND (v.valid_from IS NULL OR v.valid_from <= :valid_at) AND (v.valid_to IS NULL OR v.valid_to > :valid_at)"
+        bound["valid_at"] = valid_at
     rows = tx.rows(
-        f"SELECT v.kind, v.state, count(*) AS n FROM {source} v WHERE {SHOWN} GROUP BY v.kind, v.state ORDER BY 1, 2",
+        f"SELECT v.kind, v.state, count(*) AS n FROM {source} v WHERE {SHOWN}{condition} "
+        "GROUP BY v.kind, v.state ORDER BY 1, 2",
         **bound,
     )
     by_kind: dict[str, int] = {}

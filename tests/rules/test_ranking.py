@@ -161,6 +161,25 @@ def test_superseded_falls_behind_its_successor() -> None:
     assert _order("garden", [replace(turn(1), superseded=True), turn(2)]) == [2, 1]
 
 
+@pytest.mark.parametrize(
+    ("query", "said", "next_said"),
+    [
+        ("\u70e4\u9e2d", "\u6211\u5403\u4e86\u70e4\u9e2d", "\u79c1\u306f\u4eac\u90fd\u3078\u884c\u304d\u307e\u3059"),
+        (
+            "\u0441\u0435\u0441\u0442\u0440\u0430",
+            "\u043c\u043e\u044f \u0441\u0435\u0441\u0442\u0440\u0430",
+            "\u0445\u043e\u0440\u043e\u0448\u043e",
+        ),
+        ("48213", "order 48213", "order 77777"),
+    ],
+    ids=["Chinese", "Russian", "a number"],
+)
+def test_shared_words_lead_where_cosines_mean_little(query: str, said: str, next_said: str) -> None:
+    hit = replace(turn(1, said, session="s", ordinal=0), dense=0.3)
+    nearer = replace(turn(2, next_said, session="s", ordinal=1), dense=0.75)
+    assert _order(query, [hit, nearer]) == [1, 2]
+
+
 def test_neighbours_stay_inside_their_session() -> None:
     pool = [
         turn(1, session="a", ordinal=0),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memos.rules.understanding import Asks, script_of, understand
+from memos.rules.scripts import script_of
+from memos.rules.understanding import Asks, understand
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
