@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from memos.rules import graph_routing, lexical, routing
+from memos.rules import graph_routing, lexical, routing, succession
 from memos.rules.pool import Pool, concatenated, joined
 from memos.rules.ranking import Ranking, Statistics, order
 from memos.rules.routing import Plan
@@ -14,6 +14,7 @@ from memos.rules.understanding import Understanding
 from memos.services.graph_channel import graph_gains
 from memos.services.spaces import Vectors
 from memos.store import found, search
+from memos.store import succession as store_succession
 from memos.store.cubes import Asked, View
 from memos.store.search import Corpus, Depth, Request
 from memos.store.transaction import Transaction
@@ -36,6 +37,7 @@ class Looked:
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
         self.gains: dict[int, float] = {}
+        self.lifted: dict[int, float] = {}
         self._tx, self._views, self._understood, self._plan, self._request = tx, views, understood, plan, request
         self._named, self._vectors = named, vectors
         self._pools: list[Pool] = []
@@ -102,6 +104,33 @@ class Looked:
             self._pools[0] = concatenated([self._pools[0], pool])
             self.read += len(pool)
 
+    def look_for_heirs(self, ranking: Ranking, limit: int) -> None:
+        """At what replaced what the best hits say, where the question is about how things are (see `rules.succession`)."""
+        now = self._request.as_of
+        if not succession.asks_for_now(self._understood.features.text, self._understood.times, now):
+            return
+        best, terms = [one.version_id for one in ranking.best(limit)], self._understood.features.terms
+        found: list[succession.Succession] = []
+        fetched = False
+        for place, (view, about) in enumerate(self._views):
+            over = store_succession.told(self._tx, view, best, now)
+            asked = {attribute for attribute in over if succession.asks_for(terms, attribute)}
+            if not asked:
+                continue
+            known = store_succession.successions(self._tx, view, best, asked, now)
+            unseen = {heir for one in known for heir in one.heirs} - set(self._pools[place].version_id.tolist())
+            if unseen:
+                embedding = self._vectors[view.space]
+                request = replace(self._request, documents=about.documents, embedding=embedding, only=sorted(unseen))
+                pool, _ = search.candidates(self._tx, view, request)
+                self._pools[place] = concatenated([self._pools[place], pool])
+                self.read += len(pool)
+                fetched = fetched or len(pool) > 0
+            found += known
+        if found:
+            ranked = self.ranking() if fetched else ranking
+            self.lifted = succession.lifts(found, ranked.evidence_by_version())
+
     def ranking(self) -> Ranking:
         return order(
             self._understood.features,
@@ -110,7 +139,7 @@ class Looked:
             self._plan.weights,
             self.expansion or None,
             self._named,
-            self.gains or None,
+            _summed(self.gains, self.lifted) or None,
         )
 
     def cube_of(self, version_id: int) -> UUID:
@@ -124,6 +153,10 @@ class Looked:
         known = _statistics(self._corpora)
         terms = self._understood.features.terms
         return {term: lexical.idf(known.document_frequency.get(term, 0), known.documents) for term in terms}
+
+
+def _summed(gains: Mapping[int, float], lifted: Mapping[int, float]) -> dict[int, float]:
+    return {one: gains.get(one, 0.0) + lifted.get(one, 0.0) for one in gains.keys() | lifted.keys()}
 
 
 def depth_of(probe: routing.Probe) -> Depth:
