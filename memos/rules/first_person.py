@@ -8,13 +8,13 @@ and politeness ("I think", "I appreciate") state nothing to remember.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
 from memos.rules.attributes import Form
 from memos.rules.entities import is_capitalised
+from memos.rules.life_changes import ADVERBS, NO_VALUE, changes_of
 from memos.rules.statements import Statement, clean_value, complement, predicate, without_adverbs
 from memos.rules.words import EMPTY_VERBS, verb_base, word_set
 
@@ -22,21 +22,9 @@ _PAST_ONLY: Final = frozenset({"see", "miss", "come", "help"})
 """Empty in the present ("I see", "I miss you"), telling in the past ("I saw a bear")."""
 _PLANNING: Final = word_set("want plan hope intend aim decide wish try")
 _BE: Final = word_set("am are is was were been be being")
-_NO_VALUE: Final = word_set(
-    """
-    it that this them him her you me us one so there here what how why something anything everything nothing
-    stuff things to not no
-    """
-)
 _EMPTY_VALUE: Final = re.compile(
-    rf"^(?:(?:{'|'.join(sorted(_NO_VALUE))}|those|these|your|yours)\b|the (?:idea|thought|sound|look|way)\b)",
+    rf"^(?:(?:{'|'.join(sorted(NO_VALUE))}|those|these|your|yours)\b|the (?:idea|thought|sound|look|way)\b)",
     re.IGNORECASE,
-)
-_ADVERBS: Final = word_set(
-    """
-    just also still always really never now even already so actually ever both finally recently currently
-    often usually sometimes all totally definitely only once then first kinda too soon probably
-    """
 )
 _MOODS: Final = word_set(
     """
@@ -50,6 +38,12 @@ _MOODS: Final = word_set(
     """
 )
 _VALUABLE_ING: Final = frozenset({"having", "getting", "enjoying", "loving", "trying", "keeping"})
+_KIN: Final = (
+    r"husband|wife|partner|spouse|fianc[e\u00e9]e?|boyfriend|girlfriend|son|daughter|brother|sister|mother|father|mum|mom|dad"
+    r"|uncle|aunt|cousin|grandmother|grandfather|grandma|grandpa|nephew|niece|roommate|flatmate|housemate|boss|manager|dog|cat"
+    r"|puppy|kitten|horse|rabbit|parrot|hamster"
+)
+_INTRODUCED: Final = re.compile(rf"\b(?:my|our)\s+(?P<who>(?i:{_KIN})),?\s+(?P<name>[A-Z][a-z]+)\b(?!'s\b)")
 _GERUND_SUBJECT: Final = re.compile(
     r"\b(?:is|are|was|were|makes?|made|brings?|brought|helps?|helped|gives?|gave|has|can|will|keeps?|feels?|means|sounds?"
     r"|takes?|seems?|allows?|lets?|must|should|would|could|may|might|reminds?|needs?)\b"
@@ -69,26 +63,26 @@ _CHOICE: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A turn of phrase that starts one state and may end another. `read` yields (attribute, value, ended) triples."""
-
-    pattern: re.Pattern[str]
-    read: Callable[[re.Match[str]], list[tuple[str, str, bool]]]
-
-
 def parse_first_person(clause: str, speaker: str) -> list[Statement]:
     """The statements of a clause whose subject is the speaker, stated or left out; none when it has another."""
     first, _, rest = clause.partition(" ")
     lowered = first.lower()
     if lowered in {"i", "we"} and rest:
-        return _body(rest, speaker)
+        return [*_introduced(rest, speaker), *_body(rest, speaker)]
     if lowered in {"my", "our"} and rest:
         return _possession(rest, speaker)
     choice = _CHOICE.match(clause)
     if choice:
         return [Statement(speaker, choice["thing"], choice["value"], Form.DEFINITE, confidence=0.85)]
     return [replace(item, confidence=0.6) for item in _clipped(clause, speaker)]
+
+
+def _introduced(body: str, speaker: str) -> list[Statement]:
+    """ "I went with my husband Tom" also says who the husband is."""
+    return [
+        Statement(speaker, match["who"].lower(), match["name"], Form.DEFINITE, confidence=0.75)
+        for match in _INTRODUCED.finditer(body)
+    ]
 
 
 def is_first_person(clause: str) -> bool:
@@ -118,23 +112,11 @@ def _clipped(clause: str, speaker: str) -> list[Statement]:
 
 
 def _body(body: str, speaker: str) -> list[Statement]:
-    changed = _changes(body, speaker)
+    changed = changes_of(body, speaker)
     if changed:
         return changed
     found = _verb_phrase(body.split(), speaker)
     return [found] if found is not None else []
-
-
-def _changes(body: str, subject: str) -> list[Statement]:
-    for change in _CHANGES:
-        match = change.pattern.match(body)
-        if match:
-            return [
-                Statement(subject, attribute, value, Form.RELATION, negated=ended, ended=ended, confidence=0.9)
-                for attribute, raw, ended in change.read(match)
-                if (value := _short(raw)) or ended
-            ]
-    return []
 
 
 def _verb_phrase(words: list[str], speaker: str) -> Statement | None:
@@ -186,14 +168,14 @@ def _auxiliary(words: list[str], index: int) -> tuple[int, _Sign]:
         return 2, _Sign.PLANNED
     auxiliary_do = word in {"do", "did", "does"} and _is_auxiliary_do(following)
     auxiliary_have = word in {"have", "has", "had"} and _is_participle(words, index + 1)
-    adverb = word in _ADVERBS or word.endswith("ly")
+    adverb = word in ADVERBS or word.endswith("ly")
     return (1, _Sign.NONE) if adverb or auxiliary_do or auxiliary_have else (0, _Sign.NONE)
 
 
 def _be(words: list[str], speaker: str, *, negated: bool, ended: bool, planned: bool) -> Statement | None:
     """After a form of "be": an action going on, or a complement worth remembering."""
     rest = " ".join(words)
-    while words and (words[0].lower() in _ADVERBS or words[0].lower() in {"not", "never"}):
+    while words and (words[0].lower() in ADVERBS or words[0].lower() in {"not", "never"}):
         negated = negated or words[0].lower() in {"not", "never"}
         words = words[1:]
     if not words:
@@ -209,7 +191,7 @@ def _be(words: list[str], speaker: str, *, negated: bool, ended: bool, planned: 
         if word == "considering" or " ".join(words[:2]).lower() in {"thinking of", "thinking about"}:
             planned = True
         return _main_verb(words, speaker, negated=negated, ended=ended, planned=planned)
-    if word in _MOODS or word in _NO_VALUE:
+    if (word in _MOODS and words[:2] != ["afraid", "of"]) or word in NO_VALUE:
         return None
     found = complement(speaker, re.sub(r"^(?:been|being)\s+", "", rest))
     if found is None:
@@ -251,7 +233,7 @@ def _is_auxiliary_do(following: list[str]) -> bool:
 
 def _is_participle(words: list[str], index: int) -> bool:
     """Whether "have" is an auxiliary here: what follows is "been" or a verb that is not in its base form."""
-    while index < len(words) and (words[index].lower() in _ADVERBS or words[index].lower() in {"not", "never"}):
+    while index < len(words) and (words[index].lower() in ADVERBS or words[index].lower() in {"not", "never"}):
         index += 1
     if index >= len(words):
         return False
@@ -266,6 +248,9 @@ def _is_participle(words: list[str], index: int) -> bool:
 
 def _possession(rest: str, speaker: str) -> list[Statement]:
     """ "My <thing> is ..." and "My <thing> <verb> ...": about the speaker when the thing is an attribute, else about it."""
+    if re.fullmatch(rf"(?:{_KIN}),? [A-Z][a-z]+[.!]?", rest):
+        return _naming(rest.rstrip(".!").replace(",", "").split(), speaker)
+    rest = re.sub(r"^(?:new|current|latest|present)\s+(?=[a-z])", "", rest)
     match = re.match(r"(?P<thing>[^,;]{1,60}?) (?P<link>is|are|was|were|has been|have been) (?P<value>\S.*)$", rest)
     if match and len(match["thing"].split()) <= 6:
         return _owned(match["thing"], match["value"], speaker)
@@ -277,7 +262,7 @@ def _possession(rest: str, speaker: str) -> list[Statement]:
         plural = words[index - 1].endswith("s") and words[index - 1].islower()
         if base is None or not words[index].islower() or base in EMPTY_VERBS or (words[index] == base and not plural):
             continue
-        thing = [word for word in words[:index] if word not in _ADVERBS and not word.endswith("ly")]
+        thing = [word for word in words[:index] if word not in ADVERBS and not word.endswith("ly")]
         return [*_naming(thing, speaker), *_about_thing(thing, base, words[index:], speaker)]
     return []
 
@@ -288,7 +273,7 @@ def _about_thing(thing: list[str], base: str, words: list[str], speaker: str) ->
         return []
     name = [word for word in thing if is_capitalised(word)]
     subject = " ".join(name) if name and not is_capitalised(thing[0]) else _owner(speaker, " ".join(thing))
-    changed = _changes(" ".join(words), subject)
+    changed = changes_of(" ".join(words), subject)
     found = predicate(subject, base, " ".join(words[1:]))
     return changed or ([replace(found, confidence=0.7)] if found else [])
 
@@ -323,72 +308,3 @@ def _naming(words: list[str], speaker: str) -> list[Statement]:
 
 def _owner(speaker: str, thing: str) -> str:
     return f"{speaker}'s {thing}"
-
-
-def _short(raw: str | None) -> str:
-    value = clean_value(raw or "")
-    return "" if value.lower() in _NO_VALUE else re.sub(r"^(?:the city of|a|an)\s+(?=\S)", "", value)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:(?:{'|'.join(sorted(_ADVERBS))}|have|had|am)\s+)*(?:{pattern})", re.IGNORECASE)
-
-
-_STOP: Final = r"(?=\s+(?:in|on|at|as|for|with|because|last|this|next|again|now|too|and|but|so|since|\d)\b|[,.!;]|$)"
-
-_CHANGES: Final[tuple[_Change, ...]] = (
-    _Change(
-        _compiled(rf"(?:moved|relocated|moving)\s+(?:back\s+|away\s+)?from\s+(?P<old>.+?)\s+to\s+(?P<new>.+?){_STOP}"),
-        lambda m: [("live in", m["old"], True), ("live in", m["new"], False)],
-    ),
-    _Change(
-        _compiled(
-            rf"(?:moved|relocated)\s+(?:back\s+)?to\s+(?P<new>(?:a |an |the )?(?-i:[A-Z]).*?|the (?:suburbs|city|country"
-            rf"(?:side)?|coast|beach|mountains)){_STOP}"
-        ),
-        lambda m: [("live in", m["new"], False)],
-    ),
-    _Change(
-        _compiled(
-            r"(?:switched|changed|converted|migrated|upgraded)\s+(?:over\s+)?from\s+(?P<old>.+?)\s+to\s+(?P<new>.+)$"
-        ),
-        lambda m: [("use", m["old"], True), ("use", m["new"], False)],
-    ),
-    _Change(
-        _compiled(r"(?:switched|converted|migrated)\s+(?:over\s+)?to\s+(?P<new>.+)$"),
-        lambda m: [("use", m["new"], False)],
-    ),
-    _Change(
-        _compiled(
-            r"(?:quit|lost|left|resigned from|was laid off from|was fired from|got fired from|got laid off from)\s+"
-            rf"(?:my|our|the)\s+(?:\w+\s+)?(?:job|position|role|post)(?:\s+at\s+(?P<place>.+?){_STOP})?"
-            rf"(?:\s+as\s+(?:an?\s+)?(?P<role>.+?){_STOP})?"
-        ),
-        lambda m: (
-            [("job", m["role"], True)]
-            if m["role"]
-            else [("work for", m["place"], True)]
-            if m["place"]
-            else [("job", "", True), ("work for", "", True)]
-        ),
-    ),
-    _Change(
-        _compiled(
-            r"(?:started|got|took|accepted|landed|began)\s+(?:an?|my)\s+(?:new\s+|first\s+)?(?:job|position|role)\b"
-            rf"(?:\s+(?:at|with|for)\s+(?P<place>.+?){_STOP})?(?:\s+as\s+(?:an?\s+)?(?P<role>.+?){_STOP})?"
-        ),
-        lambda m: [("work for", m["place"] or "", False), ("job", m["role"] or "", False)],
-    ),
-    _Change(
-        _compiled(rf"(?:started\s+)?work(?:ing|ed)?\s+(?:now\s+)?as\s+(?:an?\s+)?(?P<role>.+?){_STOP}"),
-        lambda m: [("job", m["role"], False)],
-    ),
-    _Change(
-        _compiled(rf"(?:got|am|was)?\s*(?:married)\s+(?:to\s+)?(?P<who>(?-i:[A-Z][\w'-]*(?: [A-Z][\w'-]*)*)){_STOP}"),
-        lambda m: [("married to", m["who"], False)],
-    ),
-    _Change(
-        _compiled(rf"(?:broke up with|split up with|divorced|separated from)\s+(?P<who>.+?){_STOP}"),
-        lambda m: [("married to", m["who"], True)],
-    ),
-)
