@@ -171,7 +171,8 @@ def _facts(sentence: Sentence, source: Source, times: Sequence[TimeExpression]) 
         for index, statement in enumerate(found):
             # The clause tells its last statement; the others need words of their own, or they would be one memory.
             last = index == len(found) - 1 and not _BARE_NAMING.fullmatch(body)
-            told = stand_alone(body, source.speaker, named) if last else sentence_of(statement)
+            alone = replace(statement, value=_without_times(statement.value, named))
+            told = stand_alone(body, source.speaker, named) if last else sentence_of(alone)
             facts.append(_fact(statement, sentence.text if numbered else told, sentence, source, named))
     return facts
 

@@ -191,7 +191,7 @@ def _be(words: list[str], speaker: str, *, negated: bool, ended: bool, planned: 
         if word == "considering" or " ".join(words[:2]).lower() in {"thinking of", "thinking about"}:
             planned = True
         return _main_verb(words, speaker, negated=negated, ended=ended, planned=planned)
-    if (word in _MOODS and words[:2] != ["afraid", "of"]) or word in NO_VALUE:
+    if (word in _MOODS and words[:2] != ["afraid", "of"]) or (word in NO_VALUE and words[:2] != ["no", "longer"]):
         return None
     found = complement(speaker, re.sub(r"^(?:been|being)\s+", "", rest))
     if found is None:

@@ -2,8 +2,8 @@
 
 A message is history and never closes; what was read out of it may. "I live in Leeds" answers "Where does she live?" in
 words and meaning better than "We moved to York", so ranking alone puts first what is over. Where a fact of a hit was
-superseded, and the question asks for what that fact told, what superseded it is placed right before the hit. A question
-about the past ("where did she live before?") wants the hit itself, and gets it.
+superseded, and the question asks for what that fact told, what superseded it takes the place of the hit, and the hit
+falls back a little. A question about the past ("where did she live before?") wants the hit itself, and gets it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _PAST: Final = re.compile(
 )
 _READ_CHARACTERS: Final = 2_000
 _AHEAD: Final = 1e-6
-"""By how much what replaced a hit is put before it: as little as keeps the order."""
+"""How far above a hit's own evidence what replaced it is put."""
+_BEHIND: Final = 1.0
+"""What the hit loses. Little beside what sets hits apart (the tenth is often 7 below the first), and enough that a small
+budget of tokens is not filled with what is over."""
 _ASKED_AS: Final = {
     "live in": "live home reside based city town country address located stay",
     "work for": "work job employer employed company employ",
@@ -67,12 +70,14 @@ def _words_of(name: str) -> frozenset[str]:
 
 
 def lifts(successions: Iterable[Succession], evidence: Mapping[int, float]) -> dict[int, float]:
-    """The evidence that heirs need to stand right before what they replaced, by version id.
+    """The evidence that heirs gain to stand before what they replaced, and that the latter lose, by version id.
 
     `evidence` is what each candidate has. Of several heirs the best one is lifted; what stands before already needs
-    nothing, and what may not be shown (it is no candidate) gets nothing.
+    nothing, and what may not be shown (it is no candidate) gets nothing: the hit then keeps its place.
     """
     gains: dict[int, float] = {}
+    over: set[int] = set()
+    current: set[int] = set()
     for one in successions:
         known = [heir for heir in one.heirs if heir in evidence and heir != one.hit]
         if not known or one.hit not in evidence:
@@ -81,4 +86,6 @@ def lifts(successions: Iterable[Succession], evidence: Mapping[int, float]) -> d
         missing = evidence[one.hit] - evidence[best]
         if missing >= 0:
             gains[best] = max(gains.get(best, 0.0), missing + _AHEAD)
-    return gains
+        over.add(one.hit)
+        current.add(best)
+    return dict.fromkeys(over - current, -_BEHIND) | gains

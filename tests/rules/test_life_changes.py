@@ -35,6 +35,7 @@ def texts(text: str) -> list[str]:
         ("I was promoted to team lead.", {("job", "team lead", False)}),
         ("I live in Berlin and work at Siemens.", {("live in", "Berlin", False), ("work for", "Siemens", False)}),
         ("My new manager is Kevin.", {("manag", "Kevin", False)}),
+        ("I'm no longer vegetarian.", {("is", "vegetarian", True)}),
         ("I can't stand horror movies.", {("like", "horror movies", False)}),
     ],
 )  # fmt: skip
@@ -67,6 +68,12 @@ def test_two_verbs_of_one_subject_are_two_facts_and_two_nouns_are_one() -> None:
     assert texts("I sold my Honda and bought a Tesla.") == ["Jo sold their Honda.", "Jo bought a Tesla."]
     assert texts("I love hiking and photography.") == ["Jo loves hiking and photography."]
     assert texts("We adopted a cat and named her Luna.") == ["Jo adopted a cat and named her Luna."]
+
+
+def test_a_time_is_no_part_of_a_name() -> None:
+    told = texts("I joined Flipkart last week as a senior data analyst.")
+    assert told[0] == "Jo works for Flipkart."
+    assert told[1].startswith("Jo joined Flipkart last week (week of 2024-05-13)")
 
 
 def test_saying_ones_name_says_nothing_of_it() -> None:

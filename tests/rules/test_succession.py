@@ -51,7 +51,7 @@ def test_a_question_asks_for_an_attribute_by_its_name_or_another_word(
     assert asks_for(terms(question), attribute_key(attribute)) is wanted
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=300)
 @given(
     evidence=st.dictionaries(st.integers(1, 12), st.floats(-20, 20), min_size=1),
     told=st.lists(st.tuples(st.integers(1, 14), st.lists(st.integers(1, 14), max_size=3)), max_size=5),
@@ -62,7 +62,6 @@ def test_every_hit_stands_behind_an_heir_where_there_is_one(
     found = [Succession(hit, tuple(heirs)) for hit, heirs in told]
     gains = lifts(found, evidence)
     assert gains.keys() <= evidence.keys()
-    assert all(gain > 0 for gain in gains.values())
     lifted = {one: evidence[one] + gains.get(one, 0.0) for one in evidence}
     for one in found:
         heirs = [heir for heir in one.heirs if heir in evidence and heir != one.hit]
@@ -70,6 +69,7 @@ def test_every_hit_stands_behind_an_heir_where_there_is_one(
             assert max(lifted[heir] for heir in heirs) > evidence[one.hit]
 
 
-def test_what_is_ahead_already_is_left_alone() -> None:
-    assert lifts([Succession(1, (2,))], {1: 0.5, 2: 0.7}) == {}
+def test_what_is_ahead_already_is_not_lifted_and_what_is_over_falls_back() -> None:
+    assert lifts([Succession(1, (2,))], {1: 0.5, 2: 0.7}) == {1: -1.0}
+    assert lifts([Succession(1, (2,))], {1: 0.5, 2: 0.1}).keys() == {1, 2}
     assert lifts([Succession(1, (3,))], {1: 0.5, 2: 0.7}) == {}  # a heir that may not be shown

@@ -29,9 +29,9 @@ def shown(cube: Cube, query: str, **asked: object) -> list[str]:
     return cube.search(query, **({"granularity": "auto"} | asked))
 
 
-def test_the_new_home_stands_right_before_the_old_one(cube: Cube) -> None:
+def test_the_new_home_stands_before_the_old_one(cube: Cube) -> None:
     now = shown(cube, "Where does Marta live?")
-    assert now.index("We moved to York.") == now.index("I live in Leeds.") - 1
+    assert now.index("We moved to York.") < now.index("I live in Leeds.")
     past = shown(cube, "Where did Marta live before?")
     assert past.index("I live in Leeds.") < past.index("We moved to York.")
 
