@@ -151,7 +151,8 @@ def gather(
                 looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
                 ranking = looked.ranking()
         looked.look_along(ranking)
-        if looked.gains:
+        looked.look_at_times(ranking)
+        if looked.gains or looked.timely:
             ranking = looked.ranking()
         looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
         if looked.lifted:
@@ -231,6 +232,7 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
         *(["feedback"] if looked.expansion else []),
         *(["graph"] if looked.gains or looked.lifted else []),
     ]
+    channels += ["temporal"] if looked.timely else []
     if not looked.present:
         how = "a past state was asked for: its versions were scanned"
     elif looked.whole:
@@ -241,6 +243,8 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
     again = "; looked again, deeper and with words of the best hits" if escalated else ""
     if looked.gains:
         again += "; walked the graph from the best hits"
+    if looked.timely:
+        again += "; what was said or happened at the time asked for counts more"
     if looked.lifted:
         again += "; put what replaced a hit before it"
     name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.documents)

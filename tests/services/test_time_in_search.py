@@ -1,4 +1,4 @@
-"""A search for how things are now puts what was said last before what it replaced."""
+"""Time in search: what was said last stands before what it replaced, and a time in the question finds what was said then."""
 
 from __future__ import annotations
 
@@ -76,3 +76,33 @@ def test_what_is_told_of_an_earlier_time_is_known_of_it(cube: Cube) -> None:
     then = shown(cube, "Where does Marta work?", as_of=START)
     assert any("Siemens" in text for text in then)
     assert "I have been working at Siemens since 2019." not in then
+
+
+@pytest.fixture
+def diary(app: App, owner: Principal) -> Cube:
+    """A year in five sentences, with nothing in common with the questions but their time."""
+    cube = Cube.make(app, owner)
+    for place, (month, day, text) in enumerate(
+        [(5, 11, "The apple tree is planted."), (6, 20, "The fence is green."), (7, 18, "Sunscreen is in the bag."),
+         (8, 1, "The trip to Crete starts."), (2, 3, "Snow fell on the roof.")]
+    ):  # fmt: skip
+        cube.say(text, session=f"d{place}", at=START.replace(month=month, day=day), name="Ola")
+    return cube
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("What happened last May?", "The apple tree is planted."),
+        ("What happened in June?", "The fence is green."),
+        ("What did Ola do two weeks before the trip?", "Sunscreen is in the bag."),
+    ],
+)
+def test_the_time_a_question_names_finds_what_was_said_then(diary: Cube, question: str, first: str) -> None:
+    assert shown(diary, question, now=START.replace(month=9))[0] == first
+
+
+def test_a_time_lets_nothing_past_a_filter(diary: Cube) -> None:
+    others = {"not": {"session_id": {"eq": "d1"}}}
+    found = shown(diary, "What happened in June?", now=START.replace(month=9), filter=others)
+    assert "The fence is green." not in found
