@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Path
+from fastapi import Body, Path
 from starlette.responses import Response
 
 from api.call import answer
@@ -85,7 +85,9 @@ def revoke_key(call: Caller, key_id: Annotated[UUID, Path()]) -> Response:
     # As with a new key: the secret is not stored, so the answer cannot be given twice.
     repeatable=False,
 )
-def rotate_key(call: Caller, key_id: Annotated[UUID, Path()], body: RotateIn) -> Response:
+def rotate_key(
+    call: Caller, key_id: Annotated[UUID, Path()], body: Annotated[RotateIn, Body(default_factory=RotateIn)]
+) -> Response:
     """The key stays the same key, with its id, grants and trail. The secret before works for `overlap_s` longer, so that
     every client can change over. An `Idempotency-Key` is not honoured: the secret is shown once."""
     with call.writing() as tx:

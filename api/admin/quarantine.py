@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Body, Query
 from starlette.responses import Response
 
 from api.call import answer
@@ -59,7 +59,9 @@ def list_sources(call: Caller) -> Response:
     answer=ReviewOut,
     fails=(404,),
 )
-def release_memory(call: Caller, memory_id: MemoryId, body: ReviewIn) -> Response:
+def release_memory(
+    call: Caller, memory_id: MemoryId, body: Annotated[ReviewIn, Body(default_factory=ReviewIn)]
+) -> Response:
     """It is recalled from this revision on. Its source gains trust."""
     with call.writing() as tx:
         done = quarantine.release(tx, call.who, memory_id, now=call.now, reason=body.reason)
@@ -74,7 +76,9 @@ def release_memory(call: Caller, memory_id: MemoryId, body: ReviewIn) -> Respons
     answer=ReviewOut,
     fails=(404,),
 )
-def reject_memory(call: Caller, memory_id: MemoryId, body: ReviewIn) -> Response:
+def reject_memory(
+    call: Caller, memory_id: MemoryId, body: Annotated[ReviewIn, Body(default_factory=ReviewIn)]
+) -> Response:
     """It is archived and stays set aside; `forget` erases it. Its source loses trust."""
     with call.writing() as tx:
         done = quarantine.reject(tx, call.who, memory_id, now=call.now, reason=body.reason)

@@ -31,7 +31,9 @@ def list_quotas(call: Caller, tenant: OfTenant = None) -> Response:
 
 @routes.add("PUT", "/admin/v1/quotas/{subject}", scope=Scope.ADMIN, summary="Set limits", answer=QuotaOut, fails=(404,))
 def put_quota(
-    call: Caller, subject: Annotated[Reference, Path(description="`tenant`, or a key's id.")], body: QuotaIn
+    call: Caller,
+    subject: Annotated[Reference, Path(description="`tenant`, a tenant's id or name, or a key's id.")],
+    body: QuotaIn,
 ) -> Response:
     """Replaces the limits as a whole. Those of a tenant are the operator's to set. Beyond the rate requests are 429
     `too_busy`, beyond the room writes are 429 `quota_exceeded`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Body
 from starlette.responses import Response
 
 from api.call import answer
@@ -27,7 +30,7 @@ routes = Routes("Derived memories")
     answer_description="The job that reads.",
     responses={200: {"model": ExtractionPreviewOut, "description": "With `dry_run`: what would be extracted."}},
 )
-def extract(call: Caller, cube: CubeRef, body: ExtractIn) -> Response:
+def extract(call: Caller, cube: CubeRef, body: Annotated[ExtractIn, Body(default_factory=ExtractIn)]) -> Response:
     """Facts, names and slots of everything not read yet. Every write promises this anyway, unless the policy says no."""
     if body.dry_run:
         preview = extraction.preview(
@@ -56,7 +59,9 @@ def extract(call: Caller, cube: CubeRef, body: ExtractIn) -> Response:
     answer_description="The job that tidies.",
     responses={200: {"model": ConsolidationPreviewOut, "description": "With `dry_run`: what a run would do."}},
 )
-def consolidate(call: Caller, cube: CubeRef, body: ConsolidateIn) -> Response:
+def consolidate(
+    call: Caller, cube: CubeRef, body: Annotated[ConsolidateIn, Body(default_factory=ConsolidateIn)]
+) -> Response:
     """Near-duplicates, episodes, profiles and procedures as one revision, which `rollback` undoes exactly."""
     if body.dry_run:
         app = call.app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Path, Query
+from fastapi import Body, Path, Query
 from starlette.responses import Response
 
 from api.call import answer
@@ -46,7 +46,7 @@ Word = Annotated[Storable | None, Query(max_length=100)]
     answer_description="The job that goes through the branch.",
     responses={200: {"model": RunPreviewOut, "description": "With `dry_run`: what it would decide."}},
 )
-def decay(call: Caller, cube: CubeRef, body: RunIn) -> Response:
+def decay(call: Caller, cube: CubeRef, body: Annotated[RunIn, Body(default_factory=RunIn)]) -> Response:
     """Archive what has faded, expire what has run out, restore what is recalled again: as one revision. Nothing is
     deleted. It happens daily anyway, unless the policy says no."""
     if body.dry_run:
@@ -71,7 +71,7 @@ def decay(call: Caller, cube: CubeRef, body: RunIn) -> Response:
     answer_description="The job that chooses.",
     responses={200: {"model": RunPreviewOut, "description": "With `dry_run`: what it would decide."}},
 )
-def promote_cube(call: Caller, cube: CubeRef, body: RunIn) -> Response:
+def promote_cube(call: Caller, cube: CubeRef, body: Annotated[RunIn, Body(default_factory=RunIn)]) -> Response:
     """From recalls, recency, stability, size and budget. The choice is logged; building the tier is its own work."""
     if body.dry_run:
         with call.reading() as tx:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from ipaddress import ip_address
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -53,13 +54,26 @@ def readyz(request: Request) -> Response:
     response=PlainTextResponse,
 )
 async def metrics(request: Request) -> Response:
-    """Needs an admin key of the operating tenant, unless `MEMOS_METRICS_PUBLIC` is set."""
+    """From another machine it needs an admin key of the operating tenant, unless `MEMOS_METRICS_PUBLIC` is set."""
     app: App = request.app.state.memos
-    if not app.settings.metrics_public:
+    if not app.settings.metrics_public and ("authorization" in request.headers or not _asked_here(request)):
         who = await authenticate(app, request, Scope.ADMIN)
         who.require_operator()
     measured: Metrics = request.app.state.metrics
     return Response(await run_in_threadpool(measured.exposition), media_type=EXPOSITION)
+
+
+_PASSED_ON = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"})
+
+
+def _asked_here(request: Request) -> bool:
+    """Whether the asker runs on this machine, and is no proxy that asks for somebody else."""
+    peer = request.client.host if request.client else ""
+    try:
+        here = ip_address(peer).is_loopback
+    except ValueError:
+        return False
+    return here and not _PASSED_ON & set(request.headers.keys())
 
 
 @routes.add("GET", "/openapi.json", scope=None, summary="This interface, for machines", answer=None, listed=False)

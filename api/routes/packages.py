@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Annotated, Any
 
-from fastapi import Query
+from fastapi import Body, Query
 from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import AtQuery, BranchQuery, Caller, CubeRef, RawBody
@@ -54,7 +54,7 @@ _LINES = '{"kind":"fact","content":"Ana lives in Lisbon.","created_at":"2026-03-
     response=Ndjson,
     responses={200: _ndjson(_PACKAGE)},
 )
-def export_cube(call: Caller, cube: CubeRef, body: ExportIn) -> Response:
+def export_cube(call: Caller, cube: CubeRef, body: Annotated[ExportIn, Body(default_factory=ExportIn)]) -> Response:
     """A signed package: every revision, branch, tag and version with its header, derivations, entities, usage and receipts, from
     one snapshot. What was erased is not in it. It changes nothing, so an `Idempotency-Key` is not needed."""
     profile = Profile(

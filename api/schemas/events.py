@@ -114,10 +114,12 @@ class NewWebhookOut(Output):
     """A webhook and its secret, shown this once."""
 
     model_config = example(
+        id=HOOK_ID,
         webhook=WebhookOut.model_config["json_schema_extra"]["examples"][0],  # type: ignore[index]
         secret="whsec_shown-once",  # noqa: S106 - an example
     )
 
+    id: UUID
     webhook: WebhookOut
     secret: str
     """Verifies `webhook-signature`: HMAC-SHA256 over `webhook-id.webhook-timestamp.body` (Standard Webhooks)."""

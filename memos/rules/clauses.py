@@ -10,6 +10,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from memos.rules.words import verb_base, word_set
+
 _STRAIGHT: Final = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"'})
 _EMPHASIS: Final = re.compile(r"[*_]{2,}|`+|^#+\s+|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
 _AFTER_IS: Final = (
@@ -47,17 +49,25 @@ _CHATTER: Final = re.compile(
     r"^(?:(?:yeah|yep|yes|yup|no|nope|nah|oh|ooh|ah|aw+|wow|whoa|well|so|and|but|plus|also|btw|by the way|actually|anyway"
     r"|honestly|sure|thanks|thank you|haha|lol|hmm|hey|hi|hello|ok|okay|right|exactly|totally|absolutely|definitely"
     r"|of course|unfortunately|luckily|fortunately|sadly|good news|guess what|you know|i mean|fyi|then|besides"
-    r"|personally|basically|apparently|wish me luck|sorry|because|since|after|before|as|that)(?:,|!|\.{2,}|:| -)?\s+)+",
+    r"|personally|basically|apparently|wish me luck|sorry|because|since|after|before|as|that|big news"
+    r"|now(?=,? (?:I|we|my|our)\b)|(?:just|finally|recently|currently)(?= (?:I|we|my|our)\b))(?:,|!|\.{2,}|:| -)?\s+)+",
     re.IGNORECASE,
 )
 _PICTURES: Final = "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f\u200d"
 _SUBJECT: Final = r"(?:I|we|my|our|he|she|they|it|his|her|their|you|your|there|that|this)\b"
 _CUT: Final = re.compile(
     rf"\s*(?:;|\u2014|\u2013|\s-{{1,2}}\s|(?<=\w)--\s|\.{{2,}}|[{_PICTURES}]+)\s*"
-    rf"|\s*,?\s+(?:and|but|so|because|since|although|though|while|whereas|plus|as|when)\s+(?={_SUBJECT})"
+    rf"|\s*,?\s+(?:and|but|so|because|since|although|though|while|whereas|plus|as|when)"
+    rf"\s+(?=(?:(?:now|then|currently|just|finally|recently)\s+)?{_SUBJECT})"
     rf"|\s*,\s+(?={_SUBJECT}\s+\w)"
     r"|\s*,?\s+(?:but|so)\s+(?=(?:not|now|then|still)\b)"
 )
+
+
+_SECOND_VERB: Final = re.compile(
+    r",?\s+and\s+(?P<rest>(?:(?:now|then|also|currently)\s+)?(?P<verb>[a-z]+)\s+(?!(?:it|them|him|her|his|their|this|that|there)\b)\S)"
+)
+_STATES: Final = word_set("work live have own drive study teach speak use play")
 
 
 # What one of the contractions needs to match. One look for all of them, because most sentences have none.
@@ -80,7 +90,27 @@ def plain(sentence: str) -> str:
 
 def split_clauses(sentence: str, names: tuple[str, ...] = ()) -> list[str]:
     """The clauses of a plain sentence, without leading chatter or the addressed person's name, in order."""
-    return [cleaned for clause in _CUT.split(sentence) if clause and (cleaned := _without_chatter(clause, names))]
+    cut = [cleaned for clause in _CUT.split(sentence) if clause and (cleaned := _without_chatter(clause, names))]
+    return [part for clause in cut for part in _without_shared_subject(clause)]
+
+
+def _without_shared_subject(clause: str) -> list[str]:
+    """ "I left Rome and joined the navy" is two clauses of one subject: the second gets it back.
+
+    Only where a verb in the past follows one in the past, or one that tells of a state follows any: "and" mostly joins
+    nouns, and a cut inside such a pair would lose half of it.
+    """
+    subject, _, body = clause.partition(" ")
+    if subject not in {"I", "We", "we"}:
+        return [clause]
+    for match in _SECOND_VERB.finditer(body):
+        verb, base = match["verb"], verb_base(match["verb"])
+        first = next((word for word in body[: match.start()].split() if verb_base(word)), "")
+        past = base is not None and verb != base and not verb.endswith(("ing", "s"))
+        if (past and verb_base(first) != first and not first.endswith("ing")) or verb in _STATES:
+            head = f"{subject} {body[: match.start()]}".strip(" ,")
+            return [head, *_without_shared_subject(f"{subject} {body[match.start('rest') :]}")]
+    return [clause]
 
 
 def _without_chatter(clause: str, names: tuple[str, ...]) -> str:

@@ -113,6 +113,8 @@ _NOWADAYS: Final = re.compile(
     r"^(?:these days|nowadays|right now|at the moment|at present|as of (?:now|today)|currently|now),?\s+(?=I|we|my|our|[A-Z])",
     re.IGNORECASE,
 )
+_BARE_NAMING: Final = re.compile(r"(?:my|our|My|Our) [a-z]+,? [A-Z]\w+[.!]?")
+"""The end of a list ("... and our dog Biscuit"): no sentence by itself."""
 _VAGUE: Final = frozenset({"recently", "lately"})
 """True of everything people tell each other; no date to keep."""
 MAX_SPELLINGS: Final = 500
@@ -169,12 +171,20 @@ def _facts(sentence: Sentence, source: Source, times: Sequence[TimeExpression]) 
         # "Last Friday was great - I went to ...": a time named earlier in the sentence holds for what follows.
         named = [item for item in inside if item.text in clause] or named
         body = _without_leading_time(clause, named)
-        found = _statements(body, source, numbered=numbered)
+        found = [one for one in _statements(body, source, numbered=numbered) if not _says_nothing(one)]
         for index, statement in enumerate(found):
             # The clause tells its last statement; the others need words of their own, or they would be one memory.
-            told = stand_alone(body, source.speaker, named) if index == len(found) - 1 else sentence_of(statement)
+            last = index == len(found) - 1 and not _BARE_NAMING.fullmatch(body)
+            alone = replace(statement, value=_without_times(statement.value, named))
+            told = stand_alone(body, source.speaker, named) if last else sentence_of(alone)
             facts.append(_fact(statement, sentence.text if numbered else told, sentence, source, named))
     return facts
+
+
+def _says_nothing(statement: Statement) -> bool:
+    """ "I'm Marta", said by Marta."""
+    itself = entity_key(statement.subject) == entity_key(statement.value)
+    return itself and statement.form in {Form.CLASS, Form.PROPERTY}
 
 
 def _without_leading_time(clause: str, times: Sequence[TimeExpression]) -> str:

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Final
 
 from memos.rules.attributes import Form
-from memos.rules.changes import ADVERBS, NO_VALUE, changes
 from memos.rules.entities import is_capitalised
+from memos.rules.life_changes import ADVERBS, NO_VALUE, changes_of
 from memos.rules.statements import Statement, clean_value, complement, moment, predicate, without_adverbs
 from memos.rules.words import EMPTY_VERBS, verb_base, word_set
 
@@ -38,6 +38,12 @@ _MOODS: Final = word_set(
     """
 )
 _VALUABLE_ING: Final = frozenset({"having", "getting", "enjoying", "loving", "trying", "keeping"})
+_KIN: Final = (
+    r"husband|wife|partner|spouse|fianc[e\u00e9]e?|boyfriend|girlfriend|son|daughter|brother|sister|mother|father|mum|mom|dad"
+    r"|uncle|aunt|cousin|grandmother|grandfather|grandma|grandpa|nephew|niece|roommate|flatmate|housemate|boss|manager|dog|cat"
+    r"|puppy|kitten|horse|rabbit|parrot|hamster"
+)
+_INTRODUCED: Final = re.compile(rf"\b(?:my|our)\s+(?P<who>(?i:{_KIN})),?\s+(?P<name>[A-Z][a-z]+)\b(?!'s\b)")
 _GERUND_SUBJECT: Final = re.compile(
     r"\b(?:is|are|was|were|makes?|made|brings?|brought|helps?|helped|gives?|gave|has|can|will|keeps?|feels?|means|sounds?"
     r"|takes?|seems?|allows?|lets?|must|should|would|could|may|might|reminds?|needs?)\b"
@@ -64,13 +70,21 @@ def parse_first_person(clause: str, speaker: str) -> list[Statement]:
     first, _, rest = clause.partition(" ")
     lowered = first.lower()
     if lowered in {"i", "we"} and rest:
-        return _body(rest, speaker)
+        return [*_introduced(rest, speaker), *_body(rest, speaker)]
     if lowered in {"my", "our"} and rest:
         return _possession(rest, speaker)
     choice = _CHOICE.match(clause)
     if choice:
         return [Statement(speaker, choice["thing"], choice["value"], Form.DEFINITE, confidence=0.85)]
     return [replace(item, confidence=0.6) for item in _clipped(clause, speaker)]
+
+
+def _introduced(body: str, speaker: str) -> list[Statement]:
+    """ "I went with my husband Tom" also says who the husband is."""
+    return [
+        Statement(speaker, match["who"].lower(), match["name"], Form.DEFINITE, confidence=0.75)
+        for match in _INTRODUCED.finditer(body)
+    ]
 
 
 def is_first_person(clause: str) -> bool:
@@ -100,7 +114,7 @@ def _clipped(clause: str, speaker: str) -> list[Statement]:
 
 
 def _body(body: str, speaker: str) -> list[Statement]:
-    changed = changes(body, speaker)
+    changed = changes_of(body, speaker)
     if changed:
         return changed
     found = _verb_phrase(body.split(), speaker)
@@ -183,7 +197,7 @@ def _be(words: list[str], speaker: str, *, negated: bool, ended: bool, planned: 
             planned = True
         return _main_verb(words, speaker, negated=negated, ended=ended, planned=planned)
     over = [other.lower() for other in words[:2]] == ["no", "longer"]
-    if not over and (word in _MOODS or word in NO_VALUE):
+    if not over and ((word in _MOODS and words[:2] != ["afraid", "of"]) or word in NO_VALUE):
         return None
     found = complement(speaker, re.sub(r"^(?:been|being)\s+", "", rest))
     if found is None:
@@ -243,6 +257,9 @@ def _is_participle(words: list[str], index: int) -> bool:
 
 def _possession(rest: str, speaker: str) -> list[Statement]:
     """ "My <thing> is ..." and "My <thing> <verb> ...": about the speaker when the thing is an attribute, else about it."""
+    if re.fullmatch(rf"(?:{_KIN}),? [A-Z][a-z]+[.!]?", rest):
+        return _naming(rest.rstrip(".!").replace(",", "").split(), speaker)
+    rest = re.sub(r"^(?:new|current|latest|present)\s+(?=[a-z])", "", rest)
     match = re.match(r"(?P<thing>[^,;]{1,60}?) (?P<link>is|are|was|were|has been|have been) (?P<value>\S.*)$", rest)
     if match and len(match["thing"].split()) <= 6:
         return _owned(match["thing"], match["value"], speaker)
@@ -265,7 +282,7 @@ def _about_thing(thing: list[str], base: str, words: list[str], speaker: str) ->
         return []
     name = [word for word in thing if is_capitalised(word)]
     subject = " ".join(name) if name and not is_capitalised(thing[0]) else _owner(speaker, " ".join(thing))
-    changed = changes(" ".join(words), subject)
+    changed = changes_of(" ".join(words), subject)
     found = predicate(subject, base, " ".join(words[1:]))
     return changed or ([replace(found, confidence=0.7)] if found else [])
 

@@ -17,6 +17,7 @@ from uuid import UUID
 from memos.rules.attributes import Form, canonical
 from memos.rules.entities import entity_key
 from memos.rules.extraction import Category
+from memos.rules.lexical import terms
 from memos.rules.reconcile import Claim
 from memos.rules.words import word_set
 
@@ -79,7 +80,13 @@ def build_profile(
     ]
     lines.sort(key=lambda line: (-line[0], line[1].claim.memory_id))
     kept: list[Known] = []
+    said: set[object] = set()
     for _, fact in lines:
+        # What was written twice in other words is one line, whether or not it has been merged yet.
+        saying = (fact.claim.slot, fact.claim.negated, frozenset(terms(fact.claim.value)) or fact.claim.value)
+        if fact.claim.value and saying in said:
+            continue
+        said.add(saying)
         if count_tokens(_render([*kept, fact])) > policy.max_tokens:
             continue
         kept.append(fact)

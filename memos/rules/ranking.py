@@ -93,6 +93,9 @@ class Ranking:
             found.append(Ranked(version_id, scores[row], float(self.evidence[index]), channels, cosine))
         return found
 
+    def evidence_by_version(self) -> dict[int, float]:
+        return dict(zip(self.pool.version_id.tolist(), self.evidence.tolist(), strict=True))
+
     def evidence_of_best(self, limit: int) -> list[float]:
         best: list[float] = self.evidence[self.places[:limit]].tolist()
         return best

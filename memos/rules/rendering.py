@@ -54,7 +54,7 @@ def sentence_of(statement: Statement) -> str:
         return f"{statement.subject}'s former {statement.attribute.removesuffix(' for')} is over."
     over = "no longer " if statement.ended else "not " if statement.negated else ""
     first, _, rest = statement.attribute.partition(" ")
-    if statement.form is Form.VERB or (verb_base(first) == first and rest):
+    if statement.form is Form.VERB or (verb_base(first) == first and (rest or first == "use")):
         verb = f"{over}{_with_s(first)}" if statement.ended or not over else f"does not {first}"
         words = [statement.subject, verb, rest, statement.value]
     elif re.fullmatch(r"\w+(?:ed|n) (?:to|by|in|at|with|of|for)", statement.attribute):

@@ -162,6 +162,9 @@ def predicate(subject: str, verb: str, rest: str, *, numbered: bool = False) -> 
     value = clean_value(typed["value"] if typed else " ".join(words), whole=numbered)
     if not value:
         return None
+    if verb == "live":
+        # With whom is another matter: the same home told alone must be the same value.
+        value = re.sub(r"\s+with\s+(?:my|our|his|her|their)\b.*$", "", value)
     kind = value_type_of(value, typed["type"] if typed else "")
     return Statement(subject, " ".join(attribute), value, Form.VERB, kind)
 

@@ -33,7 +33,7 @@ _VERBS: Final = """
     record recover reduce refer refuse register reject relate relax release relocate rely remain remember remind
     remove renew renovate rent repair repeat replace report represent rescue research reside resign resolve respond
     rest restore retire return reveal review ride rise roast roll run sail save say schedule score search see seek seem
-    sell send separate serve set settle share shift shoot shop show shut sign sing sit skate ski sketch sleep snowboard
+    sell send separate serve set settle share shift shoot shop show shut sign sing sit skate ski sketch sleep smoke snowboard
     solve speak spend split sponsor stand start stay steal stick stop store stretch struggle study submit succeed suffer
     suggest supply support surf surprise swap swim switch take talk taste teach team tell test thank think throw tidy
     touch tour train transfer transition translate travel treat trek try turn understand update upgrade upload use vary

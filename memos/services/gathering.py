@@ -13,6 +13,7 @@ from memos.metering import stage
 from memos.rules import filters, routing
 from memos.rules.access import Principal, Scope
 from memos.rules.embedding_text import query_text
+from memos.rules.filters import Filter, Group
 from memos.rules.folding import Origin, after_sources, beside_sources
 from memos.rules.header import Kind
 from memos.rules.ranking import Ranked, Ranking
@@ -30,6 +31,9 @@ from memos.store.cubes import Asked, At, View
 from memos.store.engine import Database
 from memos.store.found import Found
 from memos.store.transaction import Transaction
+
+HEIRS_OF = 10
+"""Of so many of the best hits it is asked whether something replaced them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def gather(
     """
     who.require(Scope.READ)
     moment = asked.now or clock
-    tree = None if asked.filter is None else filters.parse(asked.filter)
+    tree = _filter(asked)
     understood = understand(asked.query, moment)
     plan = routing.plan(understood, asked.budget, _kinds(asked.granularity))
     scope = (who.tenant_id, tuple(references), asked.branch)
@@ -147,7 +151,11 @@ def gather(
                 looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
                 ranking = looked.ranking()
         looked.look_along(ranking)
-        if looked.gains:
+        looked.look_at_times(ranking)
+        if looked.gains or looked.timely:
+            ranking = looked.ranking()
+        looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
+        if looked.lifted:
             ranking = looked.ranking()
         # Who names a state has said where to look, and a past state has no archive of what faded since.
         named_state = filters.mentions(tree, "state")
@@ -168,6 +176,16 @@ def gather(
         moment=moment,
         clock=clock,
     )
+
+
+def _filter(asked: SearchQuery) -> Filter | None:
+    """What the caller wants, and with `as_of` only what had been said by then: a message has no validity of its own, but
+    nobody could have heard it earlier. A fact read out of a later one, and dated before, then stands in for it."""
+    parts = [] if asked.filter is None else [filters.parse(asked.filter)]
+    if asked.as_of is not None:
+        said_by = {"created_at": {"lte": asked.as_of.isoformat()}}
+        parts.append(filters.parse({"or": [{"kind": {"ne": Kind.TURN.value}}, said_by]}))
+    return Group("and", tuple(parts)) if len(parts) > 1 else next(iter(parts), None)
 
 
 def _views(
@@ -216,7 +234,13 @@ def _kinds(granularity: str | Sequence[str]) -> list[str] | None:
 
 
 def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> RouteView:
-    channels = ["dense", "lexical", *(["feedback"] if looked.expansion else []), *(["graph"] if looked.gains else [])]
+    channels = [
+        "dense",
+        "lexical",
+        *(["feedback"] if looked.expansion else []),
+        *(["graph"] if looked.gains or looked.lifted else []),
+    ]
+    channels += ["temporal"] if looked.timely else []
     if not looked.present:
         how = "a past state was asked for: its versions were scanned"
     elif looked.whole:
@@ -229,6 +253,10 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
         again += "; walked the graph from the best hits"
     if looked.archived:
         again += f"; still unsure, so {looked.archived} of the archive were scored too"
+    if looked.timely:
+        again += "; what was said or happened at the time asked for counts more"
+    if looked.lifted:
+        again += "; put what replaced a hit before it"
     name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.documents)
     return RouteView(
         granularities=list(plan.granularities),

@@ -166,7 +166,7 @@ def _decisions(plan: Plan) -> list[Decision]:
             policy_version=RECONCILE.version,
             applied=True,
         )
-        for entry in plan.writes
+        for entry in plan.entries
         if entry.outcome in _REASONS
     ]
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from memos.rules import graph_routing, lexical, routing
+from memos.rules import graph_routing, lexical, routing, succession, when_asked
 from memos.rules.pool import Pool, concatenated, joined
 from memos.rules.ranking import Ranking, Statistics, order
 from memos.rules.routing import Plan
 from memos.rules.understanding import Understanding
 from memos.services.graph_channel import graph_gains
 from memos.services.spaces import Vectors
-from memos.store import found, search, search_archive
+from memos.store import found, said_when, search, search_archive
+from memos.store import succession as store_succession
 from memos.store.cubes import Asked, View
 from memos.store.search import Corpus, Depth, Request
 from memos.store.transaction import Transaction
@@ -37,6 +38,8 @@ class Looked:
         self.present = all(view.present for view, _ in views)
         self.expansion: dict[str, float] = {}
         self.gains: dict[int, float] = {}
+        self.lifted: dict[int, float] = {}
+        self.timely: dict[int, float] = {}
         self._tx, self._views, self._understood, self._plan, self._request = tx, views, understood, plan, request
         self._named, self._vectors = named, vectors
         self._pools: list[Pool] = []
@@ -119,6 +122,57 @@ class Looked:
             self.read += len(pool)
             self.archived += len(pool)
 
+    def look_at_times(self, ranking: Ranking) -> None:
+        """At what was said or happened when the question is about (see `rules.when_asked`)."""
+        now = self._request.as_of
+        windows = when_asked.windows(self._understood.times, now)
+        offset = when_asked.offset(self._understood.features.text)
+        best = ranking.best(1)
+        if offset is not None and best:
+            row = found.spell_out(self._tx, [best[0].version_id])[best[0].version_id]
+            windows = [offset.window(when_asked.anchor_of(row.text, row.created_at))]
+        for window in windows:
+            for place, (view, _) in enumerate(self._views):
+                known = self._pools[place].version_id.tolist()
+                embedding = self._vectors[view.space]
+                said = said_when.said_between(self._tx, view, window.begin, window.until, embedding, known)
+                self._fetch(place, said)
+                for one in said:
+                    self.timely[one] = max(self.timely.get(one, 0.0), window.gain)
+
+    def _fetch(self, place: int, version_ids: Collection[int]) -> bool:
+        """Add to the candidates of a view those that are none yet, as far as they fulfil all the rest."""
+        unseen = sorted(set(version_ids) - set(self._pools[place].version_id.tolist()))
+        if not unseen:
+            return False
+        view, about = self._views[place]
+        embedding = self._vectors[view.space]
+        request = replace(self._request, documents=about.documents, embedding=embedding, only=unseen)
+        pool, _ = search.candidates(self._tx, view, request)
+        self._pools[place] = concatenated([self._pools[place], pool])
+        self.read += len(pool)
+        return len(pool) > 0
+
+    def look_for_heirs(self, ranking: Ranking, limit: int) -> None:
+        """At what replaced what the best hits say, where the question is about how things are (see `rules.succession`)."""
+        now = self._request.as_of
+        if not succession.asks_for_now(self._understood.features.text, self._understood.times, now):
+            return
+        best, terms = [one.version_id for one in ranking.best(limit)], self._understood.features.terms
+        over_now: list[succession.Succession] = []
+        fetched = False
+        for place, (view, _) in enumerate(self._views):
+            over = store_succession.told(self._tx, view, best, now)
+            asked = {attribute for attribute in over if succession.asks_for(terms, attribute)}
+            if not asked:
+                continue
+            known = store_succession.successions(self._tx, view, best, asked, now)
+            fetched = self._fetch(place, {heir for one in known for heir in one.heirs}) or fetched
+            over_now += known
+        if over_now:
+            ranked = self.ranking() if fetched else ranking
+            self.lifted = succession.lifts(over_now, ranked.evidence_by_version())
+
     def ranking(self) -> Ranking:
         return order(
             self._understood.features,
@@ -127,7 +181,7 @@ class Looked:
             self._plan.weights,
             self.expansion or None,
             self._named,
-            self.gains or None,
+            _summed(self.gains, self.lifted, self.timely) or None,
         )
 
     def cube_of(self, version_id: int) -> UUID:
@@ -141,6 +195,10 @@ class Looked:
         known = _statistics(self._corpora)
         terms = self._understood.features.terms
         return {term: lexical.idf(known.document_frequency.get(term, 0), known.documents) for term in terms}
+
+
+def _summed(*gains: Mapping[int, float]) -> dict[int, float]:
+    return {one: sum(each.get(one, 0.0) for each in gains) for one in set().union(*gains)}
 
 
 def depth_of(probe: routing.Probe) -> Depth:

@@ -39,9 +39,15 @@ def put_quota(
     max_bytes: int | None,
     now: datetime,
 ) -> Quota:
-    """Set the limits of `tenant`, which only the operator may, or of one of the caller's keys. Absent ones are none."""
+    """Set the limits of a tenant, which only the operator may, or of a key. Absent ones are none.
+
+    `subject` is a key's id, or `tenant`, which `tenant` then names and which is the caller's without; the operator may also
+    name the tenant right there.
+    """
     who.require(Scope.ADMIN)
     who.require_unbound()
+    if who.operator and subject != TENANT and (named := tenants.known(tx, subject)) is not None:
+        subject, tenant = TENANT, str(named.id)
     if subject == TENANT:
         who.require_operator()
     elif subject == str(who.key_id) and not who.operator:

@@ -31,6 +31,7 @@ DISPUTED = "disputed"
 
 LIVE = frozenset({State.GENERATED, State.ACTIVATED, State.FROZEN})
 _SECRECY: Final = (Sensitivity.PUBLIC, Sensitivity.NORMAL, Sensitivity.PERSONAL, Sensitivity.SECRET)
+_DECIDING: Final = frozenset({Outcome.SUPERSEDE, Outcome.CONTRADICT})
 _OPPOSITE: Final = {
     Relation.SUPERSEDES: Relation.SUPERSEDED_BY,
     Relation.SUPERSEDED_BY: Relation.SUPERSEDES,
@@ -315,7 +316,8 @@ class _Planner:
     def _remember(self, entry: Entry) -> None:
         if entry.claim is not None:
             self.by_slot.setdefault(entry.claim.slot, {})[entry.memory_id] = entry
-        if entry.row is None or entry.changed:
+        # A stored fact that replaces another without changing itself is listed too: it is what decided.
+        if entry.row is None or entry.changed or entry.outcome in _DECIDING:
             self._list(entry)
 
     def _list(self, entry: Entry) -> None:

@@ -29,6 +29,10 @@ class NewSecret:
     webhook: Webhook
     secret: str
 
+    @property
+    def id(self) -> UUID:
+        return self.webhook.id
+
 
 def create(
     tx: Transaction,

@@ -103,10 +103,14 @@ def list_tenants(tx: Transaction) -> list[TenantView]:
 
 def find(tx: Transaction, reference: str) -> TenantView:
     """A tenant by id or name, among those the caller may see."""
-    for tenant in list_tenants(tx):
-        if reference in (str(tenant.id), tenant.name):
-            return tenant
-    raise NotFound("no such tenant")
+    if (tenant := known(tx, reference)) is None:
+        raise NotFound("no such tenant")
+    return tenant
+
+
+def known(tx: Transaction, reference: str) -> TenantView | None:
+    """The same, or nothing."""
+    return next((one for one in list_tenants(tx) if reference in (str(one.id), one.name)), None)
 
 
 def insert_key(

@@ -76,6 +76,14 @@ def test_metrics_are_for_the_operator_unless_made_public(client: TestClient, str
     assert public.get("/metrics").status_code == 200
 
 
+def test_metrics_answer_whoever_asks_from_this_machine(api: FastAPI) -> None:
+    here = TestClient(api, client=("127.0.0.1", 40_000))
+    assert here.get("/metrics").status_code == 200
+    assert here.get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 401  # a proxy, for others
+    assert here.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert TestClient(api, client=("203.0.113.9", 40_000)).get("/metrics").status_code == 401
+
+
 def test_health_and_readiness_need_no_key(stranger: TestClient) -> None:
     assert stranger.get("/healthz").json() == {"status": "ok"}
     ready = stranger.get("/readyz")

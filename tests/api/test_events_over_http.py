@@ -189,6 +189,7 @@ def test_who_may_follow(
 
 def test_a_secret_of_a_webhook_is_shown_once(client: TestClient) -> None:
     made = client.post("/v1/webhooks", json={"url": "https://hooks.example.com/x"}).json()
+    assert made["id"] == made["webhook"]["id"]
     path = f"/v1/webhooks/{made['webhook']['id']}"
     rotated = client.post(f"{path}/rotate").json()
     for answer in (client.get(path), client.get("/v1/webhooks"), client.patch(path, json={"active": False})):

@@ -67,6 +67,16 @@ def test_a_key_beyond_its_rate_waits(client: TestClient) -> None:
     assert client.get("/v1/cubes").status_code == 200
 
 
+def test_the_operator_names_a_tenant_by_its_id(client: TestClient, guest_tenant: Json) -> None:
+    _, caller = key_of(client, "read", "admin", tenant=guest_tenant["name"])
+    put = client.put(f"/admin/v1/quotas/{guest_tenant['id']}", json={"max_memories": 77})
+    assert (put.status_code, put.json()["max_memories"]) == (200, 77), put.text
+    assert caller.get("/admin/v1/quotas").json()["items"][0]["max_memories"] == 77
+    assert client.get("/admin/v1/quotas").json()["items"][0]["max_memories"] != 77
+    assert caller.put(f"/admin/v1/quotas/{guest_tenant['id']}", json={"max_memories": 99}).status_code == 404
+    assert client.put(f"/admin/v1/quotas/{guest_tenant['name']}", json={}).json()["max_memories"] is None
+
+
 def test_a_tenant_beyond_its_room_writes_no_more(client: TestClient, guest_tenant: Json) -> None:
     name = guest_tenant["name"]
     key_id, caller = key_of(client, "read", "write", "erase", "admin", tenant=name)

@@ -46,6 +46,15 @@ def test_decay_is_told_before_it_is_done_and_explained_after(
     assert client.get(f"{base}/memories/{memory['id']}").json()["state"] == "generated"
 
 
+def test_a_run_needs_no_body(client: TestClient, cube: str) -> None:
+    """Every field is optional, so nothing at all means the defaults."""
+    for run_of in ("extract", "consolidate", "decay", "promote"):
+        asked = client.post(f"/v1/cubes/{cube}/{run_of}")
+        assert (asked.status_code, asked.json().get("kind")) == (202, run_of), asked.text
+        assert client.post(f"/v1/cubes/{cube}/{run_of}", json={"no_such_field": 1}).status_code == 422
+    assert client.post(f"/v1/cubes/{cube}/export").status_code == 200
+
+
 def test_promote_is_told_and_done(client: TestClient, app: App, owner: Principal, cube: str, memory: Json) -> None:
     told = client.post(f"/v1/cubes/{cube}/promote", json={"dry_run": True, "now": FAR})
     assert (told.status_code, told.json()["counts"]) == (200, {"archive": 1})

@@ -63,3 +63,9 @@ def test_a_profile_fits_and_does_not_depend_on_order(order: list[int], cap: int)
     assert words(profile.text) <= cap
     assert profile == build_profile("Jo", facts[::-1], words, NOW, policy)
     assert len(profile.fact_ids) == profile.text.count("\n- ")
+
+
+def test_what_was_said_twice_in_other_words_is_one_line() -> None:
+    facts = [known(1, "I love green tea."), known(2, "I really like green tea!"), known(3, "I hate green tea.")]
+    profile = build_profile("Jo", facts, words, NOW)
+    assert profile.text.count("green tea") == 2  # liked and hated are two sayings

@@ -15,7 +15,7 @@ from memos.services import administer, branch, consolidate, extract, keep_facts,
 from memos.services.reader import RuleReader, Text
 from memos.services.reconciling import draft_of
 from memos.services.remember import ItemIn, MessageIn
-from memos.store import cubes, jobs, memories, readings
+from memos.store import cubes, decisions, jobs, memories, readings
 from memos.store.schema import owner_connection
 from memos.wiring import App
 from tests.services.deriving import DAY, START, Cube
@@ -41,6 +41,23 @@ def test_what_was_said_becomes_facts_that_cite_it(cube: Cube) -> None:
     assert (moved.origin, moved.session_id, moved.created_at) == ("derived", "s1", START)
     assert any("Ana" in text and "Porto" in text for text in facts)
     assert all(cube.sources(fact.id) == {turn} for fact in facts.values())
+
+
+def test_a_fact_written_as_such_is_on_record_for_what_it_replaces(cube: Cube) -> None:
+    """Written with its own beginning, the new fact itself changes in nothing, and yet it decides about the old one."""
+    [old] = cube.learn("Ana lives in Paris.", valid_from=START)
+    cube.extract()
+    [new] = cube.learn("Ana lives in Rome.", valid_from=START + 30 * DAY, at=START + 30 * DAY)
+    job = cube.extract()
+    assert job.result is not None
+    assert job.result["superseded"] == 1
+    assert cube.get(old).valid_to == START + 30 * DAY
+    with cube.reading() as tx:
+        [decided] = decisions.list_page(
+            tx, cube.id, kind="extract", outcome=None, memory_id=None, limit=10, before=None
+        )
+    assert (decided.memory_id, decided.outcome) == (new, "supersede")
+    assert decided.inputs == {"supersedes": str(old)}
 
 
 def test_a_second_run_finds_nothing_to_do(cube: Cube) -> None:
