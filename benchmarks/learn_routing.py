@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from benchmarks.learn_ranking import Case, cached, cases_of, hit, read_locomo, read_longmemeval
+from benchmarks.learn_ranking import NOW, Case, cached, cases_of, hit, read_locomo, read_longmemeval
 from memos.encoders.embedder import build_embedder
 from memos.rules import routing
 from memos.rules.ranking_features import FEATURES
@@ -27,8 +26,6 @@ from memos.rules.understanding import understand
 
 Floats = NDArray[np.float64]
 RIDGE = 0.02
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-"""The plan depends on the question's words only."""
 
 
 @dataclass(frozen=True, slots=True)
