@@ -27,7 +27,8 @@ MOST_DAYS = 3_650
 def sharing(visit: Visit) -> Response:
     with visit.reading() as tx:
         found = grants.all_grants(tx, visit.who, limit=MOST_GRANTS, cursor=visit.query("cursor"))
-        received = grants.received(tx, visit.who) if Scope.READ in visit.who.scopes else []
+        reads = Scope.READ in visit.who.scopes
+        received = grants.received(tx, visit.who, limit=MOST_GRANTS, cursor=None).items if reads else []
         keys = administer.list_keys(tx, visit.who, limit=MOST_KEYS, cursor=None).items
         tenants = administer.list_tenants(tx, visit.who)
         names = cubes.names(tx, {grant.cube_id for grant in found.items})
