@@ -58,3 +58,18 @@ def test_the_clock_fills_the_bucket_again() -> None:
         limiter.take(tenant, limits)
     now[0] = 1.5
     limiter.take(tenant, limits)
+
+
+def test_looking_at_what_is_left_takes_nothing(servers: Servers) -> None:
+    redis = Redis.from_url(servers.redis_url)
+    gone = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.2)
+    limit, tenant = Limit("k", 0.001, 4), uuid4()
+    for limiter in (RateLimiter(redis), RateLimiter(None), RateLimiter(gone)):
+        assert limiter.left(tenant, limit) == 4
+        for _ in range(3):
+            limiter.take(tenant, [limit])
+        for _ in range(5):
+            assert limiter.left(tenant, limit) == pytest.approx(1, abs=0.1)
+        limiter.take(tenant, [limit])
+        assert limiter.left(tenant, limit) < 1
+    redis.close()
