@@ -98,6 +98,7 @@ def test_an_unsure_search_finds_what_faded_and_recall_brings_it_back(app: App, o
     [hit] = answer.items
     assert (hit.memory_id, hit.state) == (kept, "archived")
     assert answer.route.archived == 1
+    assert answer.route.channels == ["dense", "lexical", "archive"]
     assert "of the archive" in answer.route.reason
 
     assert woken(app, owner, cube) == 1
