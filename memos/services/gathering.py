@@ -234,13 +234,13 @@ def _kinds(granularity: str | Sequence[str]) -> list[str] | None:
 
 
 def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> RouteView:
-    channels = [
-        "dense",
-        "lexical",
-        *(["feedback"] if looked.expansion else []),
-        *(["graph"] if looked.gains or looked.lifted else []),
-    ]
-    channels += ["temporal"] if looked.timely else []
+    others = {
+        "feedback": looked.expansion,
+        "graph": looked.gains or looked.lifted,
+        "temporal": looked.timely,
+        "archive": looked.archived,
+    }
+    channels = ["dense", "lexical", *(name for name, found in others.items() if found)]
     if not looked.present:
         how = "a past state was asked for: its versions were scanned"
     elif looked.whole:

@@ -327,4 +327,13 @@ def rebuild(tx: Transaction, branch: Branch) -> int:
     ids = [int(row["id"]) for row in rows]
     for start in range(0, len(ids), _REBUILD_BATCH):
         present.apply(tx, branch, int(head), leave=(), enter=ids[start : start + _REBUILD_BATCH])
+    tx.run(_SHELVED, cube=branch.cube_id)
     return len(ids)
+
+
+# Which texts stand in the archive's vector graph.
+_SHELVED = """
+UPDATE contents c SET archived = NOT c.archived WHERE c.tenant_id = :tenant AND c.cube_id = :cube
+    AND c.embedding IS NOT NULL AND c.archived <> EXISTS (SELECT 1 FROM memory_versions v WHERE v.tenant_id = :tenant
+        AND v.content_id = c.id AND v.to_revision IS NULL AND v.state = 'archived' AND NOT v.tombstone)
+"""

@@ -24,6 +24,8 @@ from memos.store import cubes, memories, search_archive, traces
 from memos.store.calling import CALLER
 from memos.store.revision_writer import RevisionWriter
 from memos.wiring import App
+from tests.services.deriving import Cube
+from tests.services.packaging import packed, remove, unpacked
 from tests.services.running import fact, head, make_cube, run, write
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,6 +100,7 @@ def test_an_unsure_search_finds_what_faded_and_recall_brings_it_back(app: App, o
     [hit] = answer.items
     assert (hit.memory_id, hit.state) == (kept, "archived")
     assert answer.route.archived == 1
+    assert answer.route.channels == ["dense", "lexical", "archive"]
     assert "of the archive" in answer.route.reason
 
     assert woken(app, owner, cube) == 1
@@ -273,3 +276,14 @@ def test_a_policy_may_keep_the_archive_closed(app: App, owner: Principal) -> Non
     write(app, owner, cube, [fact(SAFE)], START)
     fade(app, owner, cube)
     assert search(app, owner, cube).items == []
+
+
+def test_what_lies_in_the_archive_of_a_package_is_found_where_it_is_unpacked(app: App, owner: Principal) -> None:
+    cube = Cube.make(app, owner, {"forget": {"room": 0}, "extraction": {"enabled": False}})
+    [kept] = cube.learn(SAFE)
+    fade(app, owner, cube.name)
+    package = packed(cube)
+    remove(cube)
+    unpacked(app, owner, package)
+    assert ids(search(app, owner, cube.name)) == {kept}
+    assert woken(app, owner, cube.name) == 1

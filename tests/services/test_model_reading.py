@@ -194,6 +194,37 @@ def test_an_invented_summary_is_replaced_by_what_was_said(cube_with: Serve) -> N
     assert (job.result["llm"]["written"], job.result["llm"]["refused"]) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    "server",
+    [
+        ChatServer(status=503),
+        ChatServer(lambda *_: "late", delay_s=1.0),
+        ChatServer(lambda *_: ""),
+        ChatServer(lambda *_: "asdf {]} \x00 \ud83d"),
+    ],
+    ids=["down", "slow", "silent", "nonsense"],
+)
+def test_a_consolidation_goes_on_without_its_model_and_is_undone_like_any_other(
+    cube_with: Serve, server: ChatServer
+) -> None:
+    cube = cube_with(server)
+    turns = cube.say(
+        "I grow tomatoes in the garden.", "I water them daily.", "The garden is big.", "Tomatoes love it.", name="Dora"
+    )
+    cube.extract()
+    before, state = cube.head, cube.state()
+    job = cube.consolidate()
+    [episode] = cube.memories(Kind.EPISODE)
+    assert episode.metadata["writer"] == "rules-1"
+    assert cube.sources(episode.id) == set(turns)
+    assert job.result is not None
+    assert job.result["llm"]["written"] == 0
+    assert server.asked, "the model had its chance"
+    assert "I grow tomatoes in the garden." in cube.search("tomatoes", granularity="turn")
+    cube.rollback(before)
+    assert cube.state() == state
+
+
 def test_json_is_found_in_what_models_say_around_it() -> None:
     assert parse_facts('Sure! {"facts": [{"text": "a"}]} Anything else?') == [{"text": "a"}]
     assert parse_facts('{"facts": [1, {"text": 2}, {"text": "b"}]}') == [{"text": "b"}]
