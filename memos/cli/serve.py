@@ -27,7 +27,7 @@ from rich.console import Console
 from memos.cli import banner
 from memos.cli.listening import bound
 from memos.cli.parents import PARENT, die_with_parent
-from memos.cli.servers import Servers
+from memos.cli.servers import Servers, require_broker
 from memos.cli.supervisor import GaveUp, Supervisor
 from memos.cli.warden import Warden
 from memos.embedded import default_data_dir
@@ -84,6 +84,8 @@ def serve(settings: Settings, host: str, port: int) -> int:
     if "MEMOS_LOG_JSON" not in os.environ and sys.stderr.isatty():
         os.environ["MEMOS_LOG_JSON"] = "false"  # a person is reading, and the parts inherit it
         settings = settings.model_copy(update={"log_json": False})
+    if "MEMOS_METRICS_PUBLIC" not in os.environ and _is_local(host):
+        os.environ["MEMOS_METRICS_PUBLIC"] = "true"  # nobody from elsewhere can ask, and a scraper has no key
     configure_logging(settings, process="serve")
     stop, console = _Stop(), Console(highlight=False)
     data_dir = settings.data_dir or default_data_dir()
@@ -97,6 +99,8 @@ def serve(settings: Settings, host: str, port: int) -> int:
             known = (data_dir / banner.KEY_FILE).exists()
             with console.status("Preparing database and model ..."):
                 _migrate(servers.environment(), stop)
+                if settings.redis_url:
+                    require_broker(settings.redis_url.get_secret_value())
             supervisor = Supervisor(_of_parts(servers))
             for _ in range(settings.api_processes):
                 supervisor.start("api", "--fd", str(listener.fileno()), hands_down=(listener.fileno(),))
@@ -176,6 +180,10 @@ def _migrate(environment: dict[str, str], stop: _Stop) -> None:
                 raise _Stopped
     if process.returncode:
         raise Misconfigured(said.strip().removeprefix("memos: ") or f"'memos migrate' ended with {process.returncode}")
+
+
+def _is_local(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _wait_until_ready(host: str, port: int, supervisor: Supervisor, stop: _Stop) -> None:

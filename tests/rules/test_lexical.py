@@ -121,7 +121,9 @@ def test_saturation_grows_with_frequency_and_shrinks_with_length(tf: int, length
     assert saturation(tf, length + 1, mean_length) <= saturation(tf, length, mean_length)
 
 
-@pytest.mark.parametrize(("written", "term"), [("$1,250.00", "1250"), ("1250.0", "1250"), ("3.50", "3.50"), ("0.0", "0")])
+@pytest.mark.parametrize(
+    ("written", "term"), [("$1,250.00", "1250"), ("1250.0", "1250"), ("3.50", "3.50"), ("0.0", "0")]
+)
 def test_an_amount_is_found_without_its_cents(written: str, term: str) -> None:
     assert terms(f"it costs {written} today")[1] == term
 
