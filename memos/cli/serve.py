@@ -183,7 +183,7 @@ def _migrate(environment: dict[str, str], stop: _Stop) -> None:
 
 
 def _is_local(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _wait_until_ready(host: str, port: int, supervisor: Supervisor, stop: _Stop) -> None:
