@@ -12,9 +12,10 @@ from uuid import UUID
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from memos.cli.servers import reachable
-from memos.errors import Invalid, Misconfigured
+from memos.errors import Invalid, Misconfigured, Unavailable
 from memos.rules.access import ALL_SCOPES, Principal
 from memos.services import administer, kv_wrapping
 from memos.services.administer import NewKey
@@ -116,7 +117,13 @@ def _console(settings: Settings) -> Iterator[tuple[Database, Principal]]:
 
 def operator(database: Database) -> Principal:
     """Whom the console acts as: the operating tenant, with every scope."""
-    for tenant_id in jobs.tenant_ids(database):
+    try:
+        ids = jobs.tenant_ids(database)
+    except OperationalError as error:
+        raise Unavailable(
+            f"the database refuses: {str(error.orig).strip()} 'memos doctor' says more about what runs and what does not."
+        ) from error
+    for tenant_id in ids:
         with database.transaction(tenant_id, read_only=True) as tx:
             tenant = tenants.find(tx, str(tenant_id))
         if tenant.operator:

@@ -27,7 +27,7 @@ from rich.console import Console
 from memos.cli import banner
 from memos.cli.listening import bound
 from memos.cli.parents import PARENT, die_with_parent
-from memos.cli.servers import Servers
+from memos.cli.servers import Servers, require_broker
 from memos.cli.supervisor import GaveUp, Supervisor
 from memos.cli.warden import Warden
 from memos.embedded import default_data_dir
@@ -97,6 +97,8 @@ def serve(settings: Settings, host: str, port: int) -> int:
             known = (data_dir / banner.KEY_FILE).exists()
             with console.status("Preparing database and model ..."):
                 _migrate(servers.environment(), stop)
+                if settings.redis_url:
+                    require_broker(settings.redis_url.get_secret_value())
             supervisor = Supervisor(_of_parts(servers))
             for _ in range(settings.api_processes):
                 supervisor.start("api", "--fd", str(listener.fileno()), hands_down=(listener.fileno(),))

@@ -8,14 +8,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
+from redis import Redis, RedisError
 
 from memos.embedded import EmbeddedPostgres, EmbeddedValkey, default_data_dir
 from memos.embedded.service import EmbeddedService
-from memos.errors import Misconfigured
+from memos.errors import Misconfigured, Unavailable
 from memos.settings import Settings
 
 # What a part of the service is told; whatever the environment said of the same is replaced.
 DATABASE_URL, REDIS_URL = "DATABASE_URL", "REDIS_URL"
+BROKER_WITHIN_S = 5.0
 _OTHER_NAMES = ("MEMOS_DATABASE_URL", "MEMOS_REDIS_URL")
 
 
@@ -74,6 +76,27 @@ class Servers:
             REDIS_URL: named.redis_url.get_secret_value(),
             "MEMOS_DATA_DIR": str(self.data_dir),
         }
+
+
+def require_broker(url: str) -> None:
+    """Raise `Unavailable` unless a Valkey or Redis answers at a URL, and `Misconfigured` when it is no URL of one.
+
+    Without it the parts would wait for the broker, each in its own way, and nobody would say for what.
+    """
+    try:
+        broker = Redis.from_url(url, socket_connect_timeout=BROKER_WITHIN_S, socket_timeout=BROKER_WITHIN_S)
+    except ValueError:
+        raise Misconfigured(
+            "REDIS_URL is not the URL of a Valkey or Redis; write it like redis://host:6379/0"
+        ) from None
+    with broker:
+        try:
+            broker.ping()
+        except RedisError as error:
+            raise Unavailable(
+                f"the broker that REDIS_URL names does not answer: {error} Start it or correct REDIS_URL, or unset it to "
+                "have 'memos serve' start one of its own."
+            ) from error
 
 
 @contextmanager

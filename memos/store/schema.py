@@ -18,6 +18,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from memos.errors import Misconfigured, Unavailable
@@ -118,12 +119,25 @@ def check_width(connection: Connection, dimensions: int) -> None:
 
 @contextmanager
 def owner_connection(owner_url: str) -> Iterator[Connection]:
-    engine = create_engine(driver_url(owner_url), poolclass=NullPool, connect_args={"connect_timeout": 10})
+    """A connection as the schema's owner. Raises `Misconfigured` for a URL that is none, `Unavailable` without a server."""
     try:
-        with engine.connect() as connection:
+        url = make_url(owner_url)
+        engine = create_engine(driver_url(owner_url), poolclass=NullPool, connect_args={"connect_timeout": 10})
+    except ArgumentError:
+        # Its text is not repeated: it may hold a password.
+        raise Misconfigured(
+            "DATABASE_URL is not the URL of a database; write it like postgresql://user:password@host:5432/name"
+        ) from None
+    try:
+        try:
+            connection = engine.connect()
+        except OperationalError as error:
+            raise Unavailable(
+                f"PostgreSQL at {url.host}:{url.port or 5432} refuses: {str(error.orig).strip()} Start it or correct "
+                "DATABASE_URL, or unset DATABASE_URL to have 'memos serve' start one of its own."
+            ) from error
+        with connection:
             yield connection
-    except psycopg.OperationalError as error:
-        raise Unavailable(f"PostgreSQL does not answer at {make_url(owner_url).host}: {error}") from error
     finally:
         engine.dispose()
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
+from memos.cli.servers import require_broker
+from memos.errors import MemosError, Misconfigured, Unavailable
 from tests.cli.conftest import memos
 
 
@@ -49,6 +53,32 @@ def test_parts_say_which_server_they_lack() -> None:
     )
     assert "DATABASE_URL" in lacking.stderr
     assert "Traceback" not in lacking.stderr
+
+
+NOBODY = {"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("migrate",), ("keys", "list")])
+def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = memos(*command, "--data-dir", str(tmp_path / "home"), **NOBODY)
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+
+
+def test_a_database_url_that_is_none_is_not_repeated(tmp_path: Path) -> None:
+    done = memos("serve", "--port", "0", "--data-dir", str(tmp_path / "home"), **NOBODY | {"DATABASE_URL": "hidden"})
+    assert done.returncode == 1
+    assert "DATABASE_URL" in done.stderr
+    assert "hidden" not in done.stderr
+
+
+@pytest.mark.parametrize(("url", "error"), [("hidden", Misconfigured), (NOBODY["REDIS_URL"], Unavailable)])
+def test_a_broker_that_does_not_answer_is_named_at_the_start(url: str, error: type[MemosError]) -> None:
+    with pytest.raises(error, match="REDIS_URL") as refused:
+        require_broker(url)
+    assert "hidden" not in refused.value.detail
 
 
 def test_the_doctor_of_an_empty_directory_says_what_to_do(tmp_path: Path) -> None:
