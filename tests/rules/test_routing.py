@@ -37,6 +37,13 @@ def test_each_budget_looks_as_far_as_it_may() -> None:
     assert not any(routing.escalates(made, 0.1, 10) for made in (low, mid))
     assert routing.escalates(high, 1.0, 10)
     assert (routing.escalates(auto, 0.5, 10), routing.escalates(auto, 0.99, 10)) == (True, False)
+    assert auto.escalation is not None
+    assert auto.escalation.neighbours > auto.probe.neighbours
+
+
+def test_who_has_seen_the_whole_cube_does_not_look_further_in_doubt() -> None:
+    auto = routing.plan(understand("Where is the key?", NOW), "auto", None)
+    assert not routing.escalates(auto, 0.1, 10, whole=True)
 
 
 def test_the_class_chooses_granularities_unless_the_caller_did() -> None:
