@@ -2,10 +2,10 @@
 
 A cheap first probe is ranked, and the shape of its scores judged: how likely the best is, how far it leads, how evenly the
 rest is spread (their entropy, as MemGAS does, arXiv 2505.19549). A logistic curve over the three says how likely an answer is
-among the first ten. Where that is too low and the cube holds more than was seen, `auto` looks again, deeper. `high` does so
-always, and also with the words that the best hits use and the question does not (pseudo relevance feedback, RM3:
-Abdul-Jaleel et al. 2004), which was measured to bring nothing on its own (docs/decisions/0015). Questions whose answer is a
-list find it scattered over sessions, so for them the session counts less.
+among the first ten. Where that is too low and the cube holds much more than was seen, `auto` looks again, further
+around the best hits. `high` always looks again, and with the words that the best hits use and the question does not (pseudo
+relevance feedback, RM3: Abdul-Jaleel et al. 2004), which was measured to bring nothing on its own (docs/decisions/0015).
+Questions whose answer is a list find it scattered over sessions, so for them the session counts less.
 
 Everything here is a function of its arguments, so a decision can be replayed.
 """
@@ -54,6 +54,9 @@ PROBES: Final[Mapping[str, Probe]] = MappingProxyType(
 # Where `auto` is not sure. In a large cube a session is seen in pieces; two turns beside each hit instead of one is worth
 # 1.1 points of recall@10 on 24,000 turns, twice the hits of each channel 0.5 (docs/decisions/0015).
 AROUND: Final = Probe(per_channel=60, postings=400, neighbours=2, rim=60, whole=300)
+
+MUCH_MORE: Final = 4
+"""A cube of this many times what was seen is worth another look."""
 
 _ALWAYS: Final = (Kind.TURN, Kind.PASSAGE, Kind.FACT)
 _BY_CLASS: Final[Mapping[Asks, tuple[Kind, ...]]] = MappingProxyType(
@@ -133,12 +136,12 @@ def confidence(seen: Shape | None, routing: RoutingWeights = ROUTING) -> float:
     return round(1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, z)))), 4)
 
 
-def escalates(made: Plan, sure: float, found: int, *, whole: bool = False, routing: RoutingWeights = ROUTING) -> bool:
-    """Whether to look again. Not if nothing was `found`, as there is nothing to go on; nor in doubt, if the `whole` cube was
-    seen already."""
+def escalates(made: Plan, sure: float, found: int, documents: int, *, routing: RoutingWeights = ROUTING) -> bool:
+    """Whether to look again, having `found` candidates among so many documents. Not if nothing was found, as there is nothing
+    to go on; nor in doubt, if a good part of the cube was seen: in cubes of 500 turns it changed no figure."""
     if made.escalation is None or found == 0:
         return False
-    return made.always or (sure < routing.enough and not whole)
+    return made.always or (sure < routing.enough and documents > MUCH_MORE * found)
 
 
 def telling_terms(asked: Sequence[str], texts: Iterable[Mapping[str, int]]) -> dict[str, float]:

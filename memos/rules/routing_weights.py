@@ -16,8 +16,8 @@ from typing import Final
 class RoutingWeights:
     """The curve from the shape of the scores to the confidence, and what to do with it.
 
-    Below `enough` a search looks again: 11 % of LoCoMo's questions in cubes of their own, 35 % of them in one cube with
-    LongMemEval's, where all that looking again gains but an eighth lies below it. `feedback` is the weight, in units of
+    Below `enough` a search of a large cube looks again: for 35 % of the questions of LoCoMo and LongMemEval in one cube, where
+    all that looking again gains but an eighth lies below it. `feedback` is the weight, in units of
     evidence, of the words found then; `spread_session` what remains of the session's weight for questions whose answer is
     spread over sessions.
     """

@@ -142,7 +142,7 @@ def gather(
             ranking = looked.ranking()
         # Of the first look also after a second: the words found then raise scores, which proves nothing.
         sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
-        escalated = routing.escalates(plan, sure, len(ranking), whole=looked.whole)
+        escalated = routing.escalates(plan, sure, len(ranking), looked.documents)
         if escalated:
             with stage("second_look"):
                 looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
