@@ -29,7 +29,6 @@ PARTS: Mapping[str, frozenset[str]] = {
     "standing: superseded, weak, untrusted": frozenset({"standing"}),
     "second look: words of the best hits": frozenset({"feedback"}),
     "graph walk": frozenset({"graph"}),
-    "rerank": frozenset({"rerank", "maxsim"}),
 }
 _RAW = "cosine"
 """A similarity told beside the parts, not one of them."""

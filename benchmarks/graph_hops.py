@@ -1,8 +1,8 @@
 """What a walk brings to questions of several hops, on FactConsolidation-format files (MemoryAgentBench).
 
-The file's facts are stored as facts and read by the job `extract`; each question is searched for with and without a walk
-from its best hits. A question counts as reached when one of the first results holds its answer's words. What a walk newly
-finds gains evidence as `memos.rules.graph_routing` says, and only where that says to walk at all.
+The file's facts are stored as facts and read by the job `extract`; each question is searched for as `POST .../search` does,
+which walks from the best hits where `memos.rules.graph_routing` says so, and then put in the order it would have without what the
+walk gave. A question counts as reached when one of the first results holds its answer's words. The time of a walk is taken apart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.graph_chains import chains
 from benchmarks.metrics import Latency, mean
 from benchmarks.report import Report, figure, progress
 from memos.rules.access import Principal
@@ -30,7 +31,7 @@ from memos.wiring import App
 _NUMBERED = re.compile(r"^\d+\.\s+(?P<fact>\S.*)$", re.MULTILINE)
 BATCH = 50
 DEEP = 200
-"""Candidates kept of a search, to be ranked again."""
+"""Results asked for, to be put in order again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,31 @@ class Asked:
 
 
 def measure_hops(app: App, who: Principal, path: Path, report: Report) -> None:
-    """One row per set of questions in the file."""
+    """One row per set of questions in the file, and two of made-up facts, which know other relations (graph_chains.py)."""
     rows = []
     for sample in json.loads(path.read_text()):
         name = str(sample["metadata"]["qa_pair_ids"][0]).rpartition("_no")[0]
         cube = _fill(app, who, name, [match["fact"] for match in _NUMBERED.finditer(sample["context"])])
-        with progress(f"Asking {name}", len(sample["questions"])) as step:
-            asked = []
-            for question, answers in zip(sample["questions"], sample["answers"], strict=True):
-                asked.append(_ask(app, who, cube, question, answers))
-                step()
-        rows.append(_row(name, asked, report))
+        questions = list(zip(sample["questions"], sample["answers"], strict=True))
+        rows.append(_asked(app, who, cube, name, questions, report))
+    made = chains()
+    cube = _fill(app, who, "made-up", made.facts)
+    for name, asked in (("made-up chains", made.chained), ("made-up single facts", made.plain)):
+        questions = [(question, [answer]) for question, answer in asked]
+        rows.append(_asked(app, who, cube, name, questions, report))
     columns = ("questions", "@5", "@5 with walks", "@10", "@10 with walks", "walked", "walk p50")
     report.table("Answers among the first facts", columns, rows)
+
+
+def _asked(
+    app: App, who: Principal, cube: str, name: str, questions: Sequence[tuple[str, Sequence[str]]], report: Report
+) -> tuple[str, ...]:
+    asked = []
+    with progress(f"Asking {name}", len(questions)) as step:
+        for question, answers in questions:
+            asked.append(_ask(app, who, cube, question, answers))
+            step()
+    return _row(name, asked, report)
 
 
 def _fill(app: App, who: Principal, name: str, facts: Sequence[str]) -> str:
@@ -77,15 +90,14 @@ def _fill(app: App, who: Principal, name: str, facts: Sequence[str]) -> str:
 def _ask(app: App, who: Principal, cube: str, question: str, answers: Sequence[str]) -> Asked:
     now = datetime.now(UTC)
     found = gather(app.recall, who, [cube], SearchQuery(question, limit=DEEP), clock=now).scored
-    best = [(one.row.memory_id, one.row.kind, one.ranked.score) for one in found]
+    without = sorted(found, key=lambda one: -(one.ranked.evidence - one.ranked.channels.get("graph", 0.0)))
+    best = [(one.row.memory_id, one.row.kind, one.ranked.score) for one in without]
     started = time.perf_counter()
     with app.database.transaction(who.tenant_id, read_only=True) as tx:
         view, names = cubes.view(tx, cube), understand(question, now).entities
         gains = graph_gains(tx, view, question, names, best, budget="auto", as_of=now)
     walk_ms = (time.perf_counter() - started) * 1_000
-    gained = {gain.memory_id: gain.evidence for gain in gains}
-    again = sorted(found, key=lambda one: -(one.ranked.evidence + gained.get(one.row.memory_id, 0.0)))
-    return Asked(_reached(found, answers), _reached(again, answers), bool(gains), walk_ms)
+    return Asked(_reached(without, answers), _reached(found, answers), bool(gains), walk_ms)
 
 
 def _reached(found: Sequence[Scored], answers: Sequence[str]) -> tuple[bool, bool]:

@@ -58,20 +58,6 @@ class Embedder(Protocol):
         """Return the place of each of those tokens' first character, ascending: one pass tells the tokens of every part."""
 
 
-class TokenEmbedder(Embedder, Protocol):
-    """An embedder that also gives one vector per token, for late interaction."""
-
-    def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Return the vocabulary ids of each text's first `max_tokens` tokens: arrays [tokens]."""
-
-    def token_states(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
-        """Return arrays [tokens, dimensions] with rows of length 1, aligned with `token_ids`.
-
-        Half precision: a similarity of unit vectors needs no more than its three digits, and a stored turn of
-        45 tokens and 384 dimensions takes 35 kB instead of 70.
-        """
-
-
 def build_embedder(name: str, *, cache_dir: Path, threads: int = 1) -> Embedder:
     """Return the embedder an operator named.
 

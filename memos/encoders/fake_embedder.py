@@ -21,8 +21,7 @@ _LARGEST = 16_000  # pgvector's limit for a vector that is stored without an ind
 
 
 class FakeEmbedder:
-    """A `TokenEmbedder` whose tokens are words. By default it has the real one's dimensions, to fit the same
-    column."""
+    """An `Embedder` whose tokens are words. By default it has the real one's dimensions, to fit the same column."""
 
     max_tokens = 254
 
@@ -46,19 +45,6 @@ class FakeEmbedder:
     def token_starts(self, text: str) -> list[int]:
         return word_starts(text)
 
-    def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        return [np.array([_word_id(word) for word in self._words(text)], dtype=np.int32) for text in texts]
-
-    def token_states(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
-        found = []
-        for text in texts:
-            words = self._words(text)
-            states = np.zeros((len(words), self.dimensions), dtype=np.float32)
-            for row, word in zip(states, words, strict=True):
-                self._add(word, row)
-            found.append(_unit_rows(states).astype(np.float16))
-        return found
-
     def _words(self, text: str) -> list[str]:
         return plain_words(text)[: self.max_tokens]
 
@@ -67,10 +53,6 @@ class FakeEmbedder:
         hashes = np.frombuffer(digest, dtype="<u4")
         signs = np.where(hashes >> 31, -1.0, 1.0)
         np.add.at(row, hashes % self.dimensions, signs)
-
-
-def _word_id(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "little") & 0x7FFFFFFF
 
 
 def _unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,18 +41,15 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 def build_graph(weights: Weights) -> onnx.ModelProto:
-    """Return the model: `input_ids` int64 [1, tokens] to `vector` float32 [1, 384] and `states` [1, tokens,
-    384].
+    """Return the model: `input_ids` int64 [1, tokens] to `vector` float32 [1, 384] of length 1.
 
-    `weights` has the names of the published safetensors file. `vector` has length 1; `states` are as the last
-    layer leaves them.
+    `weights` has the names of the published safetensors file.
     """
     graph = _Graph(weights)
     state = _embeddings(graph)
     for layer in range(LAYERS):
         state = _layer(graph, state, f"encoder.layer.{layer}.")
-    states = graph.node("Identity", state, output="states")
-    mean = graph.node("ReduceMean", states, graph.constant("axis.tokens", np.array([1])), keepdims=0)
+    mean = graph.node("ReduceMean", state, graph.constant("axis.tokens", np.array([1])), keepdims=0)
     graph.node("LpNormalization", mean, output="vector", axis=-1, p=2)
     width = weights["embeddings.LayerNorm.bias"].shape[0]
     return helper.make_model(
@@ -60,10 +57,7 @@ def build_graph(weights: Weights) -> onnx.ModelProto:
             graph.nodes,
             "minilm",
             [helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])],
-            [
-                helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, width]),
-                helper.make_tensor_value_info("states", TensorProto.FLOAT, [1, "tokens", width]),
-            ],
+            [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, width])],
             list(graph.constants.values()),
         ),
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(_CONTRIB, 1)],

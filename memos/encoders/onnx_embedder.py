@@ -41,7 +41,7 @@ _BUILD_TIMEOUT_S = 300.0  # it takes a second; beyond this the machine is in tro
 
 
 class OnnxEmbedder:
-    """A `TokenEmbedder` of 384 dimensions. The first one on a machine builds its graph into `cache_dir`: a
+    """An `Embedder` of 384 dimensions. The first one on a machine builds its graph into `cache_dir`: a
     second, 23 MB.
 
     Raises:
@@ -82,21 +82,9 @@ class OnnxEmbedder:
             begin += len(piece)
         return starts
 
-    def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        return [np.asarray(tokens, dtype=np.int32) for tokens in self._leading_tokens(texts)]
-
-    def token_states(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
-        return self._each(self._states, self._leading_tokens(texts))
-
     def _vector(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         vector: NDArray[np.float32] = self._session.run(["vector"], _feed(tokens))[0]
         return vector
-
-    def _states(self, tokens: Sequence[int]) -> NDArray[np.float16]:
-        # The marks at both ends stand for no word; leaving them out ranks a little better.
-        states: NDArray[np.float32] = self._session.run(["states"], _feed(tokens))[0][0, 1:-1]
-        states /= np.linalg.norm(states, axis=1, keepdims=True)
-        return states.astype(np.float16)
 
     def _each(self, encode: Callable[[Sequence[int]], Encoded], texts: list[list[int]]) -> list[Encoded]:
         if self._executor is None or len(texts) == 1:

@@ -17,8 +17,9 @@ from memos.rules.header import Kind
 
 SEED_HITS: Final = 5
 """How many of the best hits the walk begins from: the answer's first step is among them, the noise mostly not."""
-GRAPH_EVIDENCE: Final = 2.0
-"""What the walk's best new memory gains, in units of ranking evidence. From 1 to 8 the answers found differ by 3 in 100."""
+GRAPH_EVIDENCE: Final = 4.0
+"""What the walk's best new memory gains, in units of ranking evidence. Higher finds more behind names that say nothing, and
+pushes out more of what words find (docs/graph.md)."""
 _TIE_WEIGHTS: Final[Mapping[str, float]] = {"next": 0.5, "similar": 0.5, "merged": 0.5}
 _OTHERS: Final = 1.0
 
@@ -61,8 +62,9 @@ def question_keys(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(key for key in map(entity_key, names) if key))
 
 
-def evidence_of(shares: Mapping[int, float], seeds: frozenset[int]) -> dict[int, float]:
-    """Ranking evidence by version for memories that a walk newly found: a share of the best of them. Seeds had their own."""
-    fresh = {version: share for version, share in shares.items() if version not in seeds and share > 0}
+def evidence_of(shares: Mapping[int, float], known: frozenset[int]) -> dict[int, float]:
+    """Ranking evidence by version for memories that a walk newly found: a share of the best of them. What is `known` by
+    other ways, such as the hits it began from, gains nothing."""
+    fresh = {version: share for version, share in shares.items() if version not in known and share > 0}
     best = max(fresh.values(), default=0.0)
     return {version: GRAPH_EVIDENCE * share / best for version, share in fresh.items()}

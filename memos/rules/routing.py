@@ -2,9 +2,10 @@
 
 A cheap first probe is ranked, and the shape of its scores judged: how likely the best is, how far it leads, how evenly the
 rest is spread (their entropy, as MemGAS does, arXiv 2505.19549). A logistic curve over the three says how likely an answer is
-among the first ten. Where that is too low, the question is asked again: deeper, and with the words that the best hits use
-and the question does not (pseudo relevance feedback, RM3: Abdul-Jaleel et al. 2004). Questions whose answer is a list find
-it scattered over sessions, so for them the session counts less.
+among the first ten. Where that is too low and the cube holds much more than was seen, `auto` looks again, further
+around the best hits. `high` always looks again, and with the words that the best hits use and the question does not (pseudo
+relevance feedback, RM3: Abdul-Jaleel et al. 2004), which was measured to bring nothing on its own (docs/decisions/0015).
+Questions whose answer is a list find it scattered over sessions, so for them the session counts less.
 
 Everything here is a function of its arguments, so a decision can be replayed.
 """
@@ -50,6 +51,12 @@ PROBES: Final[Mapping[str, Probe]] = MappingProxyType(
         "high": Probe(per_channel=200, postings=1_500, neighbours=2, rim=200, whole=1_000),
     }
 )
+# Where `auto` is not sure. In a large cube a session is seen in pieces; two turns beside each hit instead of one is worth
+# 1.1 points of recall@10 on 24,000 turns, twice the hits of each channel 0.5 (docs/decisions/0015).
+AROUND: Final = Probe(per_channel=60, postings=400, neighbours=2, rim=60, whole=300)
+
+MUCH_MORE: Final = 4
+"""A cube of this many times what was seen is worth another look."""
 
 _ALWAYS: Final = (Kind.TURN, Kind.PASSAGE, Kind.FACT)
 _BY_CLASS: Final[Mapping[Asks, tuple[Kind, ...]]] = MappingProxyType(
@@ -66,7 +73,7 @@ _BY_CLASS: Final[Mapping[Asks, tuple[Kind, ...]]] = MappingProxyType(
 class Plan:
     """What to do. `granularities` are shown; `chosen` tells that the caller chose them, so nothing is folded away.
 
-    `escalation` is the probe of the second look; None: there is none.
+    `escalation` is the probe of the second look; None: there is none. `always` it is taken, and with words found.
     """
 
     budget: str
@@ -93,9 +100,7 @@ def plan(asked: Understanding, budget: str, kinds: Sequence[str] | None) -> Plan
     granularities = (
         tuple(kinds) if kinds is not None else tuple(k.value for k in (*_ALWAYS, *_BY_CLASS.get(asked.asks, ())))
     )
-    # In doubt `auto` asks once more in other words; looking deeper as well was tried, and found nothing more.
-    # Lists gain nothing by that: the words of the best hits lead back to the session they are from.
-    again = {"auto": None if asked.spread else PROBES["mid"], "high": PROBES["high"]}.get(budget)
+    again = {"auto": AROUND, "high": PROBES["high"]}.get(budget)
     return Plan(
         budget=budget,
         granularities=granularities,
@@ -131,9 +136,12 @@ def confidence(seen: Shape | None, routing: RoutingWeights = ROUTING) -> float:
     return round(1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, z)))), 4)
 
 
-def escalates(made: Plan, sure: float, found: int, *, routing: RoutingWeights = ROUTING) -> bool:
-    """Whether to look again: not if nothing was found, as there is nothing to go on."""
-    return made.escalation is not None and found > 0 and (made.always or sure < routing.enough)
+def escalates(made: Plan, sure: float, found: int, documents: int, *, routing: RoutingWeights = ROUTING) -> bool:
+    """Whether to look again, having `found` candidates among so many documents. Not if nothing was found, as there is nothing
+    to go on; nor in doubt, if a good part of the cube was seen: in cubes of 500 turns it changed no figure."""
+    if made.escalation is None or found == 0:
+        return False
+    return made.always or (sure < routing.enough and documents > MUCH_MORE * found)
 
 
 def reaches_back(made: Plan, sure: float, *, routing: RoutingWeights = ROUTING) -> bool:

@@ -104,7 +104,8 @@ def gather(
     """Rank the memories of one or several cubes as one corpus. `now` in the query moves the asker's clock.
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
-    One round trip says what is asked of, one finds candidates, one reads those that are shown; a second look takes three more.
+    One round trip says what is asked of, one finds candidates, one reads those that are shown; a second look takes one more,
+    and three with words of the best hits.
     """
     who.require(Scope.READ)
     moment = asked.now or clock
@@ -145,7 +146,7 @@ def gather(
             ranking = looked.ranking()
         # Of the first look also after a second: the words found then raise scores, which proves nothing.
         sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
-        escalated = routing.escalates(plan, sure, len(ranking))
+        escalated = routing.escalates(plan, sure, len(ranking), looked.documents)
         if escalated:
             with stage("second_look"):
                 looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
@@ -248,7 +249,11 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
     else:
         probe = plan.escalation if escalated and plan.escalation else plan.probe
         how = f"the nearest {probe.per_channel} of each channel and {probe.neighbours} beside each were scored"
-    again = "; looked again, deeper and with words of the best hits" if escalated else ""
+    again = (
+        "; looked again, further" + (" and with words of the best hits" if looked.expansion else "")
+        if escalated
+        else ""
+    )
     if looked.gains:
         again += "; walked the graph from the best hits"
     if looked.archived:

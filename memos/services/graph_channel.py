@@ -23,13 +23,15 @@ from memos.store.transaction import Transaction
 BOUNDS = Bounds()
 MOST_HITS = 30
 """More seeds than this are no seeds."""
+MOST_FOUND = 40
+"""Of a walk for a search: about half of them are new and a step away."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraphCandidate:
     """A memory found by walking. `evidence` is its share of the walk, as a share of the best one's: above 0, at most 1.
 
-    `seed` tells that it was among the hits the walk began from.
+    `seed` tells that it was among the hits the walk began from, `named` that it names what the question names.
     """
 
     memory_id: UUID
@@ -38,6 +40,7 @@ class GraphCandidate:
     kind: str
     evidence: float
     seed: bool
+    named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,9 @@ def graph_candidates(
     ]
     found.sort(key=lambda one: (-one[0], one[1].version_id))
     most = found[0][0] if found else 1.0
-    return [_candidate(place, rank / most, seeds) for rank, place in found[:limit]]
+    asked = frozenset(near.asked)
+    named = {tie.source for tie in near.ties if tie.relation in graph_neighbourhood.ENTITY_TIES and tie.target in asked}
+    return [_candidate(place, rank / most, seeds, named) for rank, place in found[:limit]]
 
 
 def graph_gains(
@@ -102,10 +107,10 @@ def graph_gains(
     if not walks(question, [kind for _, kind, _ in best], budget):
         return []
     hits = {memory_id: score for memory_id, _, score in best[:SEED_HITS]}
-    found = graph_candidates(tx, view, entities, hits, as_of=as_of, tree=tree, kinds=kinds)
-    evidence = evidence_of(
-        {one.version_id: one.evidence for one in found}, frozenset(one.version_id for one in found if one.seed)
-    )
+    found = graph_candidates(tx, view, entities, hits, as_of=as_of, tree=tree, kinds=kinds, limit=MOST_FOUND)
+    # What names the question's own names shares words with it: ranking knows all there is to know of that.
+    known = frozenset(one.version_id for one in found if one.seed or one.named)
+    evidence = evidence_of({one.version_id: one.evidence for one in found}, known)
     return [
         Gain(one.memory_id, one.version_id, evidence[one.version_id]) for one in found if one.version_id in evidence
     ]
@@ -121,7 +126,7 @@ def walk(near: Neighbourhood, hits: Mapping[str, float]) -> dict[str, float]:
     return personalised_pagerank(edges, seeds)
 
 
-def _candidate(place: Place, evidence: float, seeds: Mapping[str, float]) -> GraphCandidate:
+def _candidate(place: Place, evidence: float, seeds: Collection[str], named: Collection[str]) -> GraphCandidate:
     return GraphCandidate(
         memory_id=UUID(place.memory_id),
         version=place.version,
@@ -130,4 +135,5 @@ def _candidate(place: Place, evidence: float, seeds: Mapping[str, float]) -> Gra
         # Rounding makes equal shares equal on every machine.
         evidence=round(evidence, 9),
         seed=place.memory_id in seeds,
+        named=place.memory_id in named,
     )

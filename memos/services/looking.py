@@ -69,10 +69,16 @@ class Looked:
             self.read += len(pool)
 
     def look_again(self, best: Sequence[int]) -> None:
-        """Deeper, and with the telling words of the best hits, given as version ids."""
-        probe = self._plan.escalation
-        if probe is None:
+        """As the plan says: further, and where everything is to be tried with the telling words of the best hits, given as
+        version ids."""
+        if self._plan.escalation is None:
             return
+        self._request = replace(self._request, depth=depth_of(self._plan.escalation))
+        if self._plan.always:
+            self._expand(best)
+        self.look()
+
+    def _expand(self, best: Sequence[int]) -> None:
         telling = routing.telling_terms(self._request.terms, search.terms_of(self._tx, best))
         frequencies: dict[str, int] = {}
         for view, _ in self._views:
@@ -83,8 +89,7 @@ class Looked:
             (view, replace(about, documents=about.documents | {term: frequencies[term] for term in self.expansion}))
             for view, about in self._views
         ]
-        self._request = replace(self._request, terms=(*self._request.terms, *self.expansion), depth=depth_of(probe))
-        self.look()
+        self._request = replace(self._request, terms=(*self._request.terms, *self.expansion))
 
     def look_along(self, ranking: Ranking) -> None:
         """Also at what the graph leads to from the best hits, where the question goes through somebody (see

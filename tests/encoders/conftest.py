@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memos.encoders.embedder import Embedder, TokenEmbedder
+from memos.encoders.embedder import Embedder
 from memos.encoders.fake_embedder import FakeEmbedder
 from memos.encoders.onnx_embedder import OnnxEmbedder
 from memos.encoders.sentence_transformer_embedder import SentenceTransformerEmbedder
@@ -47,12 +47,4 @@ def embedder(request: pytest.FixtureRequest) -> Embedder:
     if request.param == "fake of 64 dimensions":
         return FakeEmbedder(64)
     real: Embedder = request.getfixturevalue(request.param)
-    return real
-
-
-@pytest.fixture(params=["fake", "onnx"])
-def token_embedder(request: pytest.FixtureRequest) -> TokenEmbedder:
-    if request.param == "fake":
-        return FakeEmbedder()
-    real: TokenEmbedder = request.getfixturevalue("onnx_embedder")
     return real

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from memos.encoders.embedder import Embedder, TokenEmbedder
+from memos.encoders.embedder import Embedder
 
 SENTENCES = [
     "Ruth sold the blue bicycle to a neighbour last June.",
@@ -137,33 +137,3 @@ def test_an_embedder_names_itself_and_its_vector_space(embedder: Embedder) -> No
     assert embedder.name
     assert len(embedder.fingerprint) == 64
     assert int(embedder.fingerprint, 16) > 0
-
-
-def test_token_states_are_aligned_with_token_ids(token_embedder: TokenEmbedder) -> None:
-    texts = [*SENTENCES, "", "river " * 400]
-
-    states, ids = token_embedder.token_states(texts), token_embedder.token_ids(texts)
-
-    for text, text_states, text_ids in zip(texts, states, ids, strict=True):
-        kept = min(token_embedder.count_tokens(text), token_embedder.max_tokens)
-        assert text_states.shape == (kept, token_embedder.dimensions)
-        assert text_ids.shape == (kept,)
-        assert text_states.dtype == np.float16
-        assert text_ids.dtype == np.int32
-        lengths = np.linalg.norm(text_states.astype(np.float32), axis=1)
-        assert lengths == pytest.approx(1.0, abs=2e-3)
-
-
-def test_the_same_word_has_the_same_id_everywhere(token_embedder: TokenEmbedder) -> None:
-    [first, second] = token_embedder.token_ids(["the ferry", "a ferry"])
-
-    assert first[1] == second[1]
-    assert first[0] != second[0]
-
-
-@pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_any_string_has_token_states(token_embedder: TokenEmbedder, text: str) -> None:
-    [states] = token_embedder.token_states([text])
-
-    assert np.isfinite(states).all()
-    assert len(states) == len(token_embedder.token_ids([text])[0])

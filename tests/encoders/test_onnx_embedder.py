@@ -66,7 +66,7 @@ def test_a_vector_is_bit_equal_alone_and_in_company(
 
 
 def test_marks_of_the_model_are_plain_words_in_a_text(onnx_embedder: OnnxEmbedder) -> None:
-    [ids] = onnx_embedder.token_ids(["[SEP]"])
+    [ids] = onnx_embedder._leading_tokens(["[SEP]"])
 
     assert len(ids) == 3
     assert 102 not in ids
@@ -76,10 +76,10 @@ def test_marks_of_the_model_are_plain_words_in_a_text(onnx_embedder: OnnxEmbedde
 def test_reading_only_the_start_of_a_long_text_changes_nothing(onnx_embedder: OnnxEmbedder, filler: str) -> None:
     long = (filler * 6_000)[:6_000] + " the boats came home one by one" * 400
 
-    [ids] = onnx_embedder.token_ids([long])
+    [ids] = onnx_embedder._leading_tokens([long])
 
     whole = onnx_embedder._tokens([long])[0]
-    assert list(ids) == whole[: onnx_embedder.max_tokens]
+    assert ids == whole[: onnx_embedder.max_tokens]
 
 
 def test_counting_in_pieces_changes_no_count(onnx_embedder: OnnxEmbedder) -> None:

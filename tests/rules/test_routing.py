@@ -27,16 +27,23 @@ def test_confidence_is_a_chance_and_grows_with_the_lead(scores: list[float]) -> 
 def test_nothing_found_is_no_confidence_and_no_second_look() -> None:
     made = routing.plan(understand("Where is the key?", NOW), "high", None)
     assert routing.confidence(routing.shape([])) == 0.0
-    assert not routing.escalates(made, 0.0, 0)
+    assert not routing.escalates(made, 0.0, 0, 1_000)
 
 
 def test_each_budget_looks_as_far_as_it_may() -> None:
     asked = understand("Where is the key?", NOW)
     low, mid, high, auto = (routing.plan(asked, budget, None) for budget in ("low", "mid", "high", "auto"))
     assert low.probe.per_channel < mid.probe.per_channel < high.probe.per_channel
-    assert not any(routing.escalates(made, 0.1, 10) for made in (low, mid))
-    assert routing.escalates(high, 1.0, 10)
-    assert (routing.escalates(auto, 0.5, 10), routing.escalates(auto, 0.99, 10)) == (True, False)
+    assert not any(routing.escalates(made, 0.1, 10, 1_000) for made in (low, mid))
+    assert routing.escalates(high, 1.0, 10, 10)
+    assert (routing.escalates(auto, 0.5, 10, 1_000), routing.escalates(auto, 0.99, 10, 1_000)) == (True, False)
+    assert auto.escalation is not None
+    assert auto.escalation.neighbours > auto.probe.neighbours
+
+
+def test_who_has_seen_a_good_part_of_the_cube_does_not_look_further_in_doubt() -> None:
+    auto = routing.plan(understand("Where is the key?", NOW), "auto", None)
+    assert not routing.escalates(auto, 0.1, 10, 40)
 
 
 def test_the_class_chooses_granularities_unless_the_caller_did() -> None:

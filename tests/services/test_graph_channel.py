@@ -176,3 +176,13 @@ def test_a_second_look_gains_what_the_first_could_not_find(cube: Cube) -> None:
         assert graph_gains(tx, view, "Who is Karl?", [], best, budget="auto", as_of=NOW) == []
         turns = [(memory_id, "turn", score) for memory_id, _, score in best]
         assert graph_gains(tx, view, question, [], turns, budget="high", as_of=NOW) == []
+
+
+def test_what_names_what_the_question_names_gains_nothing(cube: Cube) -> None:
+    question = "Where was the spouse of the author of The Silver Oar born?"
+    facts = cube.facts()
+    best = [(facts[SPOUSE].id, "fact", 0.8)]
+    with cube.reading() as tx:
+        gains = graph_gains(tx, cubes.view(tx, cube.name), question, ["The Silver Oar"], best, budget="auto", as_of=NOW)
+    assert facts[AUTHOR].id not in {gain.memory_id for gain in gains}
+    assert facts[CITY].id in {gain.memory_id for gain in gains}
