@@ -105,9 +105,10 @@ def run(report: Report, engine: TransformersEngine) -> None:
                 report.figures[f"composition.{task}.{name}"] = share
                 rows.append([f"{task}: {name}", f"{share['A']:.2f}", f"{share['B']:.2f}"])
     report.table(f"Numbers copied exactly, {TRIALS} pairs of segments", ("way", "from A", "from B"), rows)
-    for segment in ("A", "B"):
-        joint = report.figures["composition.two kinds.joint"][segment]
-        report.goal(f"joint, two kinds: numbers copied from {segment}", joint, ">=", 1.0)
+    for task in TASKS:
+        for segment in ("A", "B"):
+            joint = report.figures[f"composition.{task}.joint"][segment]
+            report.goal(f"joint, {task}: numbers copied from {segment}", joint, ">=", 1.0)
 
 
 def _trials(kinds: tuple[str, str]) -> list[tuple[Segment, Segment]]:

@@ -162,17 +162,19 @@ def decode_chunk(
     cipher: CubeCipher | None = None,
     sha256: bytes | None = None,
     out: GroupKV | None = None,
+    checked: bool = False,
 ) -> GroupKV:
     """The arrays of one stored chunk, written into `out` if that is given.
 
-    Either `cipher` or `sha256` (the digest in the blob's row) has to authenticate the bytes.
+    Either `cipher` or `sha256` (the digest in the blob's row) has to authenticate the bytes, unless the caller has `checked`
+    the digest itself.
 
     Raises:
         KVRejected: the bytes are not that chunk.
     """
     layout = _layout(spec, label)
     codec, group = codec_named(label.codec), spec.group(label.group)
-    tensors = unseal(data, layout, label, cipher=cipher, sha256=sha256)
+    tensors = unseal(data, layout, label, cipher=cipher, sha256=sha256, checked=checked)
     if out is None:
         out = empty_group(group, spec.dtype, label.start, label.start + label.n_tokens)
     codec.decode(tensors, group, spec.dtype, out)

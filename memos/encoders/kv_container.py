@@ -161,16 +161,17 @@ def unseal(
     *,
     cipher: CubeCipher | None,
     sha256: bytes | None,
+    checked: bool = False,
 ) -> dict[str, Array]:
     """The tensors of a stored chunk, as read-only views of the decompressed bytes.
 
-    Something must authenticate the blob: the cube's cipher, or the digest its row holds. With a cipher, a blob that
-    is not encrypted is refused too.
+    Something must authenticate the blob: the cube's cipher, or the digest its row holds (or held it before: `checked`).
+    With a cipher, a blob that is not encrypted is refused too.
 
     Raises:
         KVRejected: the blob is damaged, truncated, too large, of another shape or another chunk's.
     """
-    if cipher is None and sha256 is None:
+    if cipher is None and sha256 is None and not checked:
         raise KVRejected("nothing authenticates this blob: give its cipher or its digest")
     size = _size(layout)
     if len(data) > sealed_bytes_max(layout):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,6 +17,7 @@ from memos.encoders.causal_lm import Engine, HandleT
 from memos.encoders.kv_codecs import StoredChunk, decode_chunk, restore_starts
 from memos.encoders.kv_state import KVState
 from memos.errors import Invalid, KVRejected, MemosError
+from memos.kv.ahead import checked_ahead
 from memos.kv.bundle import checked_refs
 from memos.kv.client import KVClient
 from memos.kv.wire import ActivationPlan, ChunkRef, Lookup, Outcome
@@ -133,15 +135,17 @@ def restored(
     _check_model(refs, model_key(engine.identity))
     starts = restore_starts([ref.label for ref in checked_refs(refs, spec)], spec, n_tokens)
     handle, arrays = engine.blank(n_tokens, starts)
-    for chunk in chunks:
-        _decode_into(arrays, chunk, spec)
+    with closing(checked_ahead(chunks)) as arriving:
+        for chunk in arriving:
+            _decode_into(arrays, chunk, spec)
     return handle
 
 
 def _decode_into(arrays: KVState, chunk: StoredChunk, spec: KVSpec) -> None:
+    """`chunk` comes from `checked_ahead`."""
     label = chunk.label
     place = arrays.groups[label.group].tokens(label.start, label.start + label.n_tokens)
-    decode_chunk(chunk.data, spec, label, sha256=chunk.sha256, out=place)
+    decode_chunk(chunk.data, spec, label, out=place, checked=True)
 
 
 def _check_model(refs: Sequence[ChunkRef], model: str) -> None:
