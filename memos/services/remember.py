@@ -17,7 +17,7 @@ from memos.errors import Frozen, Invalid
 from memos.rules.access import Principal, Scope
 from memos.rules.chunking import passages
 from memos.rules.derivation_policy import ExtractionPolicy
-from memos.rules.header import DEFAULT_PRIORITY, Draft, Kind, Sensitivity, dedup_key
+from memos.rules.header import DEFAULT_PRIORITY, Draft, Kind, Sensitivity, dedup_key, sha256
 from memos.rules.injection import Finding
 from memos.rules.suspicion import look_at
 from memos.services import suspicion
@@ -246,7 +246,7 @@ class _Outcome:
             self._ids[key] = memory_id
             how, version = "added", 1
         elif (
-            shown.text == draft.text
+            (shown.text == draft.text or self._was_corrected(shown, draft))
             and shown.state in ("generated", "activated", "frozen")
             and not _is_news(shown, draft)
         ):
@@ -259,6 +259,10 @@ class _Outcome:
         assert memory_id is not None  # noqa: S101 - either found or added
         self.order[memory_id] = (draft.external_id, version, how)
         self._sequence.append(memory_id)
+
+    def _was_corrected(self, shown: Version, draft: Draft) -> bool:
+        """A message is sent again by who did not hear that it had arrived, and must not undo what was mended since."""
+        return draft.kind is Kind.TURN and memories.corrected_from(self.writer.tx, shown, sha256(draft.text))
 
     def _said(self, memory_id: UUID, draft: Draft) -> None:
         """A fact is said again, which matters if something else was said in between. A record sent again says nothing."""

@@ -217,6 +217,23 @@ def by_dedup_key(tx: Transaction, cube_id: UUID, keys: Iterable[bytes]) -> dict[
     return {bytes(row["dedup_key"]): row["memory_id"] for row in rows}
 
 
+def corrected_from(tx: Transaction, shown: Version, text_sha256: bytes) -> bool:
+    """Whether what is shown is somebody's correction of a version that said this."""
+    return bool(
+        tx.scalar(
+            "SELECT EXISTS (SELECT 1 FROM revisions r WHERE r.tenant_id = :tenant AND r.cube_id = :cube "
+            "AND r.number = :number AND r.kind = 'edit') AND EXISTS (SELECT 1 FROM memory_versions v "
+            "JOIN contents c ON c.tenant_id = :tenant AND c.id = v.content_id WHERE v.tenant_id = :tenant "
+            "AND v.cube_id = :cube AND v.memory_id = :memory AND v.version < :version AND c.sha256 = :sha256)",
+            cube=shown.cube_id,
+            number=shown.from_revision,
+            memory=shown.memory_id,
+            version=shown.version,
+            sha256=text_sha256,
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Just enough of a version to compare whole states of a branch."""

@@ -111,3 +111,30 @@ def test_searches_do_not_keep_answers(client: TestClient, cube: str, memory: dic
         answer = client.post(f"/v1/cubes/{cube}/search", json={"query": query}, headers=headers)
         assert answer.status_code == 200
         assert REPLAYED not in answer.headers
+
+
+@pytest.mark.parametrize("external_id", ["m1", None])
+def test_a_message_sent_again_does_not_undo_its_correction(
+    client: TestClient, cube: str, external_id: str | None
+) -> None:
+    said = {
+        "role": "user",
+        "content": "I live in Porto.",
+        "created_at": "2024-05-01T10:00:00Z",
+        "external_id": external_id,
+    }
+    sent = {"session_id": "s", "messages": [said]}
+    [first] = client.post(f"/v1/cubes/{cube}/messages", json=sent).json()["memories"]
+    path = f"/v1/cubes/{cube}/memories/{first['id']}"
+    assert client.patch(path, json={"content": "I live in Braga."}).status_code == 200
+
+    again = client.post(f"/v1/cubes/{cube}/messages", json=sent).json()
+
+    assert [one["id"] for one in again["memories"]] == [first["id"]]
+    assert client.get(path).json()["content"] == "I live in Braga."
+    # Another text under the same id is news.
+    if external_id:
+        client.post(
+            f"/v1/cubes/{cube}/messages", json={"session_id": "s", "messages": [said | {"content": "I live in Faro."}]}
+        )
+        assert client.get(path).json()["content"] == "I live in Faro."
