@@ -152,10 +152,12 @@ def gather(
                 looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
                 ranking = looked.ranking()
         looked.look_along(ranking)
-        looked.look_at_times(ranking)
+        with stage("times"):
+            looked.look_at_times(ranking)
         if looked.gains or looked.timely:
             ranking = looked.ranking()
-        looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
+        with stage("heirs"):
+            looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
         if looked.lifted:
             ranking = looked.ranking()
         # Who names a state has said where to look, and a past state has no archive of what faded since.
