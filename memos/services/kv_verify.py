@@ -28,7 +28,7 @@ from memos.rules.kv_layout import Group
 from memos.services import kv_gates, kv_keep, kv_plan
 from memos.services.attempt import Attempt, Outcome
 from memos.services.kv_serve import label_of
-from memos.services.kv_tier import ActivationTier, ref_of, spec_of
+from memos.services.kv_tier import ActivationTier, ref_of, sealed_bytes, spec_of
 from memos.store import jobs, kv_chunks, kv_models, kv_plans
 from memos.store.engine import Database
 from memos.store.kv_chunks import QUARANTINE, VERIFIED, StoredObject
@@ -190,8 +190,8 @@ def _agrees(attempt: Attempt, found: StoredObject, truth: KVState, cipher: CubeC
         return False
     label = label_of(found)
     try:
-        with tier.blobs(attempt.tenant_id).open(ref_of(found.cube_id, found.blob)) as blob:
-            stored = decode_chunk(blob.read(), spec, label, cipher=cipher)
+        sealed = sealed_bytes(tier.blobs(attempt.tenant_id), found)
+        stored = decode_chunk(sealed, spec, label, cipher=cipher)
     except (KVRejected, NotFound):
         return False
     exact = truth.groups[found.group].tokens(found.start, found.start + found.n_tokens)
