@@ -6,9 +6,11 @@ import errno
 import os
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,7 +18,7 @@ from httpx2 import Response
 
 from memos.encoders.kv_codecs import encode_chunk
 from memos.rules.access import Principal
-from memos.services import kv_gc, kv_keep
+from memos.services import kv_gc, kv_keep, work
 from memos.store import kv_chunks, kv_slots
 from memos.wiring import App
 from tests.api.governing import add, found
@@ -58,11 +60,15 @@ NOTHING = {"blobs": 0, "dangling_rows": 0}
 # -- A full disk
 
 
+@pytest.mark.parametrize("first", [True, False])
 def test_a_full_disk_refuses_caches_and_nothing_else(
-    client: TestClient, app: App, planned: Json, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, app: App, planned: Json, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    """As a file system does that allocates late: written is everything, but there is no room to put it."""
+    """As a file system does that allocates late: written is everything, but there is no room to put it. The very first
+    cache finds no room for the master key already."""
     data = encode_chunk(planned["kv"], app.kv.engine.identity.spec, planned["label"])
+    folder = app.settings.data_dir or Path()
+    assert (folder / "master-key").exists() is not first
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -75,8 +81,24 @@ def test_a_full_disk_refuses_caches_and_nothing_else(
         assert found(client, planned["cube"], "when does the ferry leave") != []
         assert client.get(f"/v1/cubes/{planned['cube']}/activation-plan?model=fake").status_code == 200
     assert files(app, planned) == []
-    assert list(((app.settings.data_dir or Path()) / "kv" / "tmp").iterdir()) == []
+    assert list((folder / "kv").glob("tmp/*")) == []
     assert hand_in(client, planned, data).status_code == 202
+
+
+def test_two_who_hand_in_one_chunk_at_once_leave_one(
+    client: TestClient, app: App, owner: Principal, planned: Json, collected: Callable[[], Json]
+) -> None:
+    data = encode_chunk(planned["kv"], app.kv.engine.identity.spec, planned["label"])
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(hand_in, client, planned, data) for _ in range(12)]
+    assert {answer.result().status_code for answer in answers} == {202}
+    stored = client.get(f"/v1/kv/plans/{planned['plan']['plan_id']}").json()["chunks"][0]["stored"]
+    assert stored == [{"group": "full", "codec": "raw", "state": "quarantine"}]
+    [only] = {answer.result().json()["job_id"] for answer in answers}
+    assert len(files(app, planned)) == 1
+    assert collected() == NOTHING
+    assert work.run_job(app, owner.tenant_id, UUID(only)) == "succeeded"
+    assert client.get(f"/v1/kv/chunks/{planned['key']}?group=full&codec=raw").content == data
 
 
 # -- Crashes
