@@ -29,7 +29,7 @@ class Meters:
         self.registry = CollectorRegistry()
         self.stages = Histogram(
             "memos_stage_seconds",
-            "Steps of the work: embed, candidates, rank, second_look",
+            "Steps of the work: embed, candidates, rank, second_look, times, heirs",
             ["stage"],
             buckets=STAGE_BUCKETS_S,
             registry=self.registry,

@@ -56,7 +56,7 @@ def put_slot_file(
     budget_tokens: Annotated[int | None, Query(ge=64, le=BUDGET_TOKENS_MAX)] = None,
 ) -> Response:
     """A server's cache of a plan's text, as the server saved it. Nobody here can check what is in it: whoever holds scope
-    `kv` vouches for it. It is refused once the plan has changed. It says what is kept, so a repeat needs no key."""
+    `kv` vouches for it. It is refused once the plan has changed. It says what is kept, so a repeat needs no Idempotency-Key."""
     offered = kv_slots.Offered(
         cube=cube, branch=branch, model=model, budget_tokens=budget_tokens, source_digest=source_digest, profile=profile,
         tokens_sha256=tokens_sha256, n_tokens=n_tokens, data=body,

@@ -39,7 +39,7 @@ class TraceOut(Output):
         route=ROUTE,
         items=[STEP],
         dropped=[],
-        weights="ranking-1/routing-1",
+        weights="ranking-2/routing-3",
         took_ms=11.4,
         context_hash=None,
     )
@@ -77,7 +77,7 @@ class ReplayOut(Output):
     """The same question, asked again of the same revisions."""
 
     model_config = example(
-        trace_id=TRACE_ID, same=True, before=[PLACE], after=[PLACE], confidence=0.94, weights="ranking-1/routing-1"
+        trace_id=TRACE_ID, same=True, before=[PLACE], after=[PLACE], confidence=0.94, weights="ranking-2/routing-3"
     )
 
     trace_id: UUID

@@ -4,7 +4,7 @@ A cheap first probe is ranked, and the shape of its scores judged: how likely th
 rest is spread (their entropy, as MemGAS does, arXiv 2505.19549). A logistic curve over the three says how likely an answer is
 among the first ten. Where that is too low and the cube holds much more than was seen, `auto` looks again, further
 around the best hits. `high` always looks again, and with the words that the best hits use and the question does not (pseudo
-relevance feedback, RM3: Abdul-Jaleel et al. 2004), which was measured to bring nothing on its own (docs/decisions/0015).
+relevance feedback, RM3: Abdul-Jaleel et al. 2004), which was measured to bring nothing on its own (docs/decisions/0017).
 Questions whose answer is a list find it scattered over sessions, so for them the session counts less.
 
 Everything here is a function of its arguments, so a decision can be replayed.
@@ -52,7 +52,7 @@ PROBES: Final[Mapping[str, Probe]] = MappingProxyType(
     }
 )
 # Where `auto` is not sure. In a large cube a session is seen in pieces; two turns beside each hit instead of one is worth
-# 1.1 points of recall@10 on 24,000 turns, twice the hits of each channel 0.5 (docs/decisions/0015).
+# 1.1 points of recall@10 on 24,000 turns, twice the hits of each channel 0.5 (docs/decisions/0017).
 AROUND: Final = Probe(per_channel=60, postings=400, neighbours=2, rim=60, whole=300)
 
 MUCH_MORE: Final = 4

@@ -18,6 +18,8 @@ from memos.rules.times import TimeExpression, find_times
 GAIN: Final = 4.0
 """Evidence of a memory in a window of up to two months. The best of what is found by words alone often leads by as much."""
 _WIDE_GAIN: Final = 1.5
+_COUNTED_GAIN: Final = 8.0
+"""Of a window counted from a memory: that one has the words of the question, and is not what is asked for."""
 _WIDE: Final = timedelta(days=62)
 _LONGEST: Final = timedelta(days=36_500)
 _NUMBERS: Final = {
@@ -51,7 +53,8 @@ class Offset:
     slack: timedelta
 
     def window(self, anchor: datetime) -> Window:
-        return _window(anchor + self.distance - self.slack, anchor + self.distance + self.slack)
+        day = anchor + self.distance
+        return Window(day - self.slack, day + self.slack, _COUNTED_GAIN)
 
 
 def windows(times: Iterable[TimeExpression], now: datetime) -> list[Window]:

@@ -140,31 +140,7 @@ def gather(
             role=features.asked_role,
         )
         looked = Looked(tx, views, understood, plan, request, named, vectors)
-        with stage("candidates"):
-            looked.look()
-        with stage("rank"):
-            ranking = looked.ranking()
-        # Of the first look also after a second: the words found then raise scores, which proves nothing.
-        sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
-        escalated = routing.escalates(plan, sure, len(ranking), looked.documents)
-        if escalated:
-            with stage("second_look"):
-                looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
-                ranking = looked.ranking()
-        looked.look_along(ranking)
-        looked.look_at_times(ranking)
-        if looked.gains or looked.timely:
-            ranking = looked.ranking()
-        looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
-        if looked.lifted:
-            ranking = looked.ranking()
-        # Who names a state has said where to look, and a past state has no archive of what faded since.
-        named_state = filters.mentions(tree, "state")
-        if asked.at is None and not named_state and looked.has_archive and routing.reaches_back(plan, sure):
-            with stage("archive"):
-                looked.look_into_archive()
-            if looked.archived:
-                ranking = looked.ranking()
+        ranking, sure, escalated = _looked_through(looked, plan, asked, tree)
         scored = _spelled(tx, looked, ranking, asked.limit)
     if named != guessed:
         recall.speakers.learn(scope, asked.query, named)
@@ -177,6 +153,38 @@ def gather(
         moment=moment,
         clock=clock,
     )
+
+
+def _looked_through(looked: Looked, plan: Plan, asked: SearchQuery, tree: Filter | None) -> tuple[Ranking, float, bool]:
+    """All the looks that this search takes: the final ranking, how sure the first look was, and whether a second followed."""
+    with stage("candidates"):
+        looked.look()
+    with stage("rank"):
+        ranking = looked.ranking()
+    # Of the first look also after a second: the words found then raise scores, which proves nothing.
+    sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
+    escalated = routing.escalates(plan, sure, len(ranking), looked.documents)
+    if escalated:
+        with stage("second_look"):
+            looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
+            ranking = looked.ranking()
+    looked.look_along(ranking)
+    with stage("times"):
+        looked.look_at_times(ranking)
+    if looked.gains or looked.timely:
+        ranking = looked.ranking()
+    with stage("heirs"):
+        looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
+    if looked.lifted:
+        ranking = looked.ranking()
+    # Who names a state has said where to look, and a past state has no archive of what faded since.
+    named_state = filters.mentions(tree, "state")
+    if asked.at is None and not named_state and looked.has_archive and routing.reaches_back(plan, sure):
+        with stage("archive"):
+            looked.look_into_archive()
+        if looked.archived:
+            ranking = looked.ranking()
+    return ranking, sure, escalated
 
 
 def _filter(asked: SearchQuery) -> Filter | None:

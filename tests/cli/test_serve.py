@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -44,6 +45,8 @@ def test_first_life(root: Path, serve: Callable[..., Serving]) -> None:
     assert key_file.stat().st_mode & 0o777 == 0o600
     assert serving.said().count(serving.key) == 1
     assert serving.call("GET", "/readyz")
+    with urllib.request.urlopen(f"{serving.url}/metrics", timeout=30) as measured:  # a scraper beside it has no key
+        assert b"memos_connections_limit" in measured.read()
 
     assert serving.call("POST", "/v1/cubes", {"name": "diary"})
     write(serving, "The ferry leaves at noon.")

@@ -69,6 +69,7 @@ Lena Moss moved to Ardburg. | Lena Moss moved to Lowtown.
 """
 """Told by nobody: what is about named things, in every order and with titles of every shape."""
 OF_ONESELF = """
+I work at Norde. | I switched jobs and work for Velm Labs now.
 I live in Velm. | I moved to Corin last month.
 I live in Velm. | I've just moved to Corin.
 I live in Velm. | We moved to Corin in May.
@@ -121,6 +122,7 @@ My nickname is Bee. | My nickname is Zed.
 """
 """Said by Jo."""
 OVER = """
+I work at Norde. | I left Norde.
 I work at Norde. | I no longer work at Norde.
 I work at Norde. | I don't work at Norde anymore.
 I live in Velm. | I don't live in Velm any more.
@@ -196,7 +198,6 @@ I have a cat. | I have a dog.
 BEYOND = """
 Who Goes There was performed by Lena Moss. | Who Goes There was performed by Piet Vos.
 The headquarters of Harbour Trust is in Ardburg. | The headquarters of Harbour Trust is in Lowtown.
-I work at Norde. | I switched jobs and work for Velm Labs now.
 My flight leaves at 9:30. | My flight leaves at 11:15.
 My cat is called Plum. | My cat is called Pear.
 My car is red. | My car is blue.
@@ -205,7 +206,6 @@ I prefer tea. | I prefer coffee now.
 I'm vegetarian. | I'm vegan now.
 I have one brother. | I have two brothers.
 I use Windows. | I switched to Linux.
-I work at Norde. | I left Norde.
 I smoke. | I quit smoking.
 """
 """Changes of many-valued attributes, or told by an event: no rule is sure of them."""
