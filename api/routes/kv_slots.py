@@ -102,7 +102,8 @@ def get_slot_file(
         if unchanged(if_none_match, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         part = asked_range(range_, if_range, headers["ETag"], file.wire_bytes)
-        data = kv_slots.content(tx, call.app.kv, file)
+        cipher = call.app.kv.cipher(tx, file.cube_id)
+    data = kv_slots.content(call.app.kv, call.app.database, call.who.tenant_id, file, cipher)
     start, end = part or (0, len(data))
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"

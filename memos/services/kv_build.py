@@ -21,7 +21,7 @@ from memos.rules.kv_layout import CHUNK_TOKENS, Group, needed_chunks
 from memos.services import kv_gates, kv_keep, kv_plan
 from memos.services.attempt import Attempt, Outcome
 from memos.services.kv_serve import label_of
-from memos.services.kv_tier import ActivationTier, ref_of
+from memos.services.kv_tier import ActivationTier, sealed_bytes
 from memos.services.remember import utc_now
 from memos.store import cubes, jobs, kv_chunks, kv_locks, kv_models, kv_plans
 from memos.store.kv_chunks import VERIFIED, StoredObject
@@ -154,9 +154,8 @@ def _past(
             if found is None:
                 return None
             try:
-                with blobs.open(ref_of(found.cube_id, found.blob)) as blob:
-                    stored.append(StoredChunk(label_of(found), blob.read()))
-            except NotFound:
+                stored.append(StoredChunk(label_of(found), sealed_bytes(blobs, found)))
+            except (KVRejected, NotFound):
                 return None
     try:
         return decode_prefix(stored, spec, end, cipher=cipher)

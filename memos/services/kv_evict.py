@@ -21,7 +21,7 @@ from memos.services import kv_gates, kv_keep, kv_lookup
 from memos.services.attempt import Attempt, Outcome
 from memos.services.kv_keep import Sealed
 from memos.services.kv_serve import label_of
-from memos.services.kv_tier import ActivationTier, ref_of, spec_of
+from memos.services.kv_tier import ActivationTier, ref_of, sealed_bytes, spec_of
 from memos.services.remember import utc_now
 from memos.store import kv_chunks, kv_models, kv_plans
 from memos.store.blobs import BlobStore
@@ -157,8 +157,7 @@ def _recoded(blobs: BlobStore, cipher: CubeCipher, found: StoredObject, codec: s
     """The object in another codec, its blob stored; None when it cannot be read any more."""
     spec, label = spec_of(model.spec), label_of(found)
     try:
-        with blobs.open(ref_of(found.cube_id, found.blob)) as blob:
-            arrays = decode_chunk(blob.read(), spec, label, cipher=cipher)
+        arrays = decode_chunk(sealed_bytes(blobs, found), spec, label, cipher=cipher)
     except (KVRejected, NotFound):
         return None
     smaller = replace(label, codec=codec)

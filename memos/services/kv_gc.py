@@ -8,10 +8,9 @@ from uuid import UUID
 
 from memos.errors import NotFound
 from memos.services.attempt import Attempt, Outcome
-from memos.services.kv_tier import ref_of
+from memos.services.kv_tier import Named, ref_of
 from memos.services.remember import utc_now
-from memos.store import kv_chunks, kv_models, kv_plans
-from memos.store.kv_chunks import StoredObject
+from memos.store import kv_chunks, kv_models, kv_plans, kv_slots
 
 GC: Final = "kv.gc"
 GRACE: Final = timedelta(hours=1)
@@ -49,18 +48,22 @@ def collect(attempt: Attempt, cube_id: UUID, *, before: datetime) -> tuple[int, 
     listed = {bytes.fromhex(item.ref.sha256): item for item in blobs.listing(str(cube_id))}
     with attempt.reading() as tx:
         named, known = kv_chunks.objects_of(tx, cube_id), kv_chunks.blobs_named(tx, cube_id)
+        slots = kv_slots.of_cube(tx, cube_id)
     gone = sum(
         blobs.delete(item.ref) for blob, item in listed.items() if blob not in known and item.modified_at < before
     )
     dangling = [found for found in named if found.blob not in listed and not _exists(attempt, found)]
-    if dangling:
+    lost = [file for file in slots if file.blob not in listed and not _exists(attempt, file)]
+    if dangling or lost:
         with attempt.saving() as tx:
             for found in dangling:
                 kv_chunks.drop(tx, found)
-    return gone, len(dangling)
+            for file in lost:
+                kv_slots.delete(tx, file.id)
+    return gone, len(dangling) + len(lost)
 
 
-def _exists(attempt: Attempt, found: StoredObject) -> bool:
+def _exists(attempt: Attempt, found: Named) -> bool:
     """Looked at once more: it may have been stored after the listing."""
     try:
         with attempt.parts.kv.blobs(attempt.tenant_id).open(ref_of(found.cube_id, found.blob)):

@@ -19,7 +19,7 @@ from memos.encoders.kv_container import ChunkLabel, CubeCipher, opened
 from memos.errors import Forbidden, KVRejected, NotFound
 from memos.rules.access import Principal, Scope
 from memos.rules.kv_layout import Group
-from memos.services.kv_tier import ActivationTier, ref_of
+from memos.services.kv_tier import ActivationTier, sealed_bytes
 from memos.store import cubes, kv_chunks
 from memos.store.engine import Database
 from memos.store.kv_chunks import StoredObject
@@ -93,9 +93,7 @@ def body(tier: ActivationTier, database: Database, tenant_id: UUID, serving: Ser
     """The opened object in two pieces. Raises `NotFound` when it cannot be opened; its row is then gone as well."""
     found = serving.found
     try:
-        with tier.blobs(tenant_id).open(ref_of(found.cube_id, found.blob)) as blob:
-            sealed = blob.read()
-        return opened(sealed, label_of(found), serving.cipher)
+        return opened(sealed_bytes(tier.blobs(tenant_id), found), label_of(found), serving.cipher)
     except (KVRejected, NotFound) as error:
         log.warning("kv_object_lost", key=found.key.hex(), codec=found.codec, reason=error.code)
         with database.transaction(tenant_id) as tx:

@@ -16,15 +16,16 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 import uuid_utils.compat as uuid_utils
 
-from memos.encoders.kv_container import ChunkLabel, closed, opened
+from memos.encoders.kv_container import ChunkLabel, CubeCipher, closed, opened
 from memos.errors import Conflict, Forbidden, Invalid, KVRejected, NotFound, StorageFull
 from memos.rules import kv_address
 from memos.rules.access import Principal, Scope
 from memos.rules.kv_layout import Group
 from memos.services import kv_keep, kv_plan
-from memos.services.kv_tier import ActivationTier, ref_of
+from memos.services.kv_tier import ActivationTier, ref_of, sealed_bytes
 from memos.store import audit, cubes, kv_chunks, kv_models, kv_slots
 from memos.store.blobs import BlobRef, BlobStore
 from memos.store.engine import Database
@@ -34,6 +35,8 @@ from memos.store.transaction import Transaction
 _OPEN: Final = b"MKV1\x00"
 """What marks an open container that is neither compressed nor encrypted; a slot file has no other form."""
 CODEC: Final = "slot"
+
+log = structlog.get_logger("memos.kv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ def keep(tier: ActivationTier, database: Database, who: Principal, offered: Offe
             memories = _memories(tx, tier, who, offered, now)
             file = new(sight=kv_slots.label_of(tx, home.id, [memory_id for memory_id, _ in memories]))
             kept = kv_slots.insert(tx, file, memories)
+            if kept:
+                _store_again_if_collected(blobs, ref, sealed)
             audit.record(tx, who.key_id, "kv.slot.keep", now, cube_id=home.id, target=str(file.id))
             return file if kept else kv_slots.of_cube(tx, home.id, offered.profile, offered.source_digest)[0]
     finally:
@@ -114,15 +119,17 @@ def find(tx: Transaction, who: Principal, slot_file_id: UUID) -> SlotFile:
     return file
 
 
-def content(tx: Transaction, tier: ActivationTier, file: SlotFile) -> bytes:
-    """The file itself. Raises `NotFound` when what is stored cannot be opened."""
-    label = _label(tier, tx.tenant_id, file.cube_id, file.profile, file.source_digest, file.n_tokens)
+def content(tier: ActivationTier, database: Database, tenant_id: UUID, file: SlotFile, cipher: CubeCipher) -> bytes:
+    """The file itself. Raises `NotFound` when what is stored cannot be opened; its row is then gone as well, so that
+    the next one who has the file can hand it in again."""
+    label = _label(tier, tenant_id, file.cube_id, file.profile, file.source_digest, file.n_tokens)
     try:
-        with tier.blobs(tx.tenant_id).open(ref_of(file.cube_id, file.blob)) as blob:
-            _, data = opened(blob.read(), label, tier.cipher(tx, file.cube_id))
+        return opened(sealed_bytes(tier.blobs(tenant_id), file), label, cipher)[1]
     except (KVRejected, NotFound) as error:
+        log.warning("kv_slot_file_lost", id=str(file.id), reason=error.code)
+        with database.transaction(tenant_id) as tx:
+            kv_slots.delete(tx, file.id)
         raise NotFound("no such slot file") from error
-    return data
 
 
 def remove(tx: Transaction, tier: ActivationTier, who: Principal, slot_file_id: UUID, *, now: datetime) -> SlotFile:
@@ -161,6 +168,15 @@ def _label(
     """What the sealed bytes are bound to: a file cannot be passed off as another plan's or server's."""
     key = kv_address.chunk_key(tier.root(tenant_id, cube_id, profile), bytes.fromhex(source_digest), [n_tokens])
     return ChunkLabel(key, profile, Group.FULL, CODEC, 0, n_tokens)
+
+
+def _store_again_if_collected(blobs: BlobStore, ref: BlobRef, sealed: bytes) -> None:
+    """An erasure in the cube deletes what no row names; one that came before this row took the blob along."""
+    try:
+        with blobs.open(ref):
+            return
+    except NotFound:
+        blobs.put(ref.owner, [sealed])
 
 
 def _refuse_beyond_budget(tx: Transaction, tier: ActivationTier, n_bytes: int) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from memos.encoders.kv_container import CubeCipher
 from memos.encoders.kv_engines import AnyEngine, build_engine, short_name
-from memos.errors import NotFound
+from memos.errors import KVRejected, NotFound
 from memos.rules import kv_address
 from memos.rules.kv_layout import GroupSpec, KVDtype, KVSpec
 from memos.services import signing
@@ -30,6 +30,19 @@ from memos.store.postgres_blobs import PostgresBlobs
 from memos.store.transaction import Transaction
 
 _DEK_BYTES: Final = 32
+
+
+class Named(Protocol):
+    """A row that names a blob of its cube, `n_bytes` long."""
+
+    @property
+    def cube_id(self) -> UUID: ...
+
+    @property
+    def blob(self) -> bytes: ...
+
+    @property
+    def n_bytes(self) -> int: ...
 
 
 class ActivationTier:
@@ -127,6 +140,19 @@ class ActivationTier:
 def ref_of(cube_id: UUID, blob: bytes) -> BlobRef:
     """Blobs are owned by their cube: none is shared between cubes, and a cube's are found by its id."""
     return BlobRef(str(cube_id), blob.hex())
+
+
+def sealed_bytes(blobs: BlobStore, named: Named) -> bytes:
+    """What a row names, still sealed. A length that is not the row's is refused before a byte is read.
+
+    Raises:
+        NotFound: there is no such blob.
+        KVRejected: it is not what was stored.
+    """
+    with blobs.open(ref_of(named.cube_id, named.blob)) as blob:
+        if blob.n_bytes != named.n_bytes:
+            raise KVRejected(f"the blob has {blob.n_bytes} bytes, and had {named.n_bytes} when it was stored")
+        return blob.read()
 
 
 def spec_json(spec: KVSpec) -> dict[str, Any]:

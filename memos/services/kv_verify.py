@@ -28,8 +28,8 @@ from memos.rules.kv_layout import Group
 from memos.services import kv_gates, kv_keep, kv_plan
 from memos.services.attempt import Attempt, Outcome
 from memos.services.kv_serve import label_of
-from memos.services.kv_tier import ActivationTier, ref_of, spec_of
-from memos.store import jobs, kv_chunks, kv_models, kv_plans
+from memos.services.kv_tier import ActivationTier, ref_of, sealed_bytes, spec_of
+from memos.store import jobs, kv_chunks, kv_locks, kv_models, kv_plans
 from memos.store.engine import Database
 from memos.store.kv_chunks import QUARANTINE, VERIFIED, StoredObject
 from memos.store.kv_plans import StoredPlan
@@ -97,6 +97,7 @@ def upload(
     blobs = tier.blobs(who.tenant_id)
     sealed = kv_keep.put(blobs, to.cipher, to.plan.cube_id, label, data, state=QUARANTINE, uploaded_by=who.key_id)
     with database.transaction(who.tenant_id) as tx:
+        kv_locks.one_at_a_time(tx, label.key)
         if to.present is not None:
             kv_chunks.drop(tx, to.present)
             tx.after_commit(partial(_forget, tier, who.tenant_id, to.present))
@@ -190,8 +191,8 @@ def _agrees(attempt: Attempt, found: StoredObject, truth: KVState, cipher: CubeC
         return False
     label = label_of(found)
     try:
-        with tier.blobs(attempt.tenant_id).open(ref_of(found.cube_id, found.blob)) as blob:
-            stored = decode_chunk(blob.read(), spec, label, cipher=cipher)
+        sealed = sealed_bytes(tier.blobs(attempt.tenant_id), found)
+        stored = decode_chunk(sealed, spec, label, cipher=cipher)
     except (KVRejected, NotFound):
         return False
     exact = truth.groups[found.group].tokens(found.start, found.start + found.n_tokens)

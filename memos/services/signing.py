@@ -6,6 +6,7 @@ first use. Processes that share neither must be given the secret, or they would 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from memos.embedded import default_data_dir
-from memos.errors import Misconfigured
+from memos.errors import Misconfigured, StorageFull
 from memos.rules.receipts import public_bytes
 from memos.settings import Settings
 
@@ -126,6 +127,8 @@ def _given_or_kept(given: bytes | None, variable: str, settings: Settings, file_
     try:
         return _read(path) or _make(path)
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull(f"no room to keep the service's secret in {path}: {error.strerror}") from error
         raise Misconfigured(
             f"the service's secret cannot be kept in {path} ({error.strerror}); set {variable} instead"
         ) from error

@@ -1,6 +1,6 @@
-"""One builder at a time per cube and model, across all processes.
+"""One builder at a time per cube and model, and one hand-in per chunk, across all processes.
 
-A session's advisory lock, on a connection of its own: it is gone with its holder however that ends, and holds no
+A builder's is a session's advisory lock, on a connection of its own: it is gone with its holder however that ends, and holds no
 transaction open while a model computes for minutes.
 """
 
@@ -14,8 +14,17 @@ from uuid import UUID
 from sqlalchemy import text
 
 from memos.store.engine import Database
+from memos.store.transaction import Transaction
 
 _POLL_S = 0.2
+
+
+def one_at_a_time(tx: Transaction, key: bytes) -> None:
+    """Until this transaction ends nobody else hands this chunk in. One who replaces what waits for its check locks the
+    object and then the chunk, one who comes first the chunk and then the object: they would wait for each other."""
+    tx.scalar(
+        "SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"kv.chunk {tx.tenant_id} {key.hex()}"
+    )
 
 
 @contextmanager

@@ -200,6 +200,29 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("room", ["size=64k", "nr_inodes=6"])
+def test_on_a_file_system_without_room(tmp_path: Path, room: str) -> None:
+    """For bytes, or for one more file or folder; what is there is read and deleted as ever."""
+    root = tmp_path / "small"
+    root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(root)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("only who may mount can have a file system this small")
+    try:
+        # The store's three folders and the two above a blob take five inodes, and its root one.
+        blobs = FilesystemBlobs(root)
+        with pytest.raises(StorageFull, match="no room"):
+            for number in range(8):
+                blobs.put(f"t{number}", [bytes([number]) * 20_000])
+        kept = list(blobs.listing())
+        assert list((root / "tmp").iterdir()) == []
+        for item in kept:
+            assert len(read(blobs, item.ref)) == 20_000
+            assert blobs.delete(item.ref)
+    finally:
+        subprocess.run(["umount", str(root)], check=True)
+
+
 def test_a_killed_writer_leaves_only_what_the_sweep_removes(tmp_path: Path) -> None:
     script = f"""
 import os, signal
