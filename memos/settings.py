@@ -40,6 +40,8 @@ class Settings(BaseSettings):
 
     # -- Encoders
     embedder: str = "minilm-int8"
+    vector_width: int | None = Field(default=None, ge=1, le=4_000)
+    """Dimensions of the database's vectors where they are more than the model's: room for a wider model (`memos widen`)."""
     model_dir: Path | None = None
     """Where built models are kept; `data_dir`/models when absent. May be read-only once built."""
     encoder_threads: int = Field(default=1, ge=1, le=64)

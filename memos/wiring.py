@@ -13,6 +13,7 @@ from memos.cache.nudge import NoNudger, Nudger
 from memos.cache.rate_limits import RateLimiter
 from memos.embedded import default_data_dir
 from memos.encoders.embedder import Embedder, build_embedder
+from memos.encoders.padded_embedder import PaddedEmbedder
 from memos.errors import Misconfigured
 from memos.services.known_speakers import KnownSpeakers
 from memos.services.kv_tier import ActivationTier
@@ -110,8 +111,11 @@ def _redis(settings: Settings) -> Redis | None:
 
 
 def embedder_of(settings: Settings, name: str | None = None) -> Embedder:
-    """The configured embedder, or another one by its name."""
-    return build_embedder(name or settings.embedder, cache_dir=model_dir(settings), threads=settings.encoder_threads)
+    """The configured embedder, as wide as the database's vectors, or another one by its name."""
+    model = build_embedder(name or settings.embedder, cache_dir=model_dir(settings), threads=settings.encoder_threads)
+    if name is not None or settings.vector_width in (None, model.dimensions):
+        return model
+    return PaddedEmbedder(model, settings.vector_width)
 
 
 def model_dir(settings: Settings) -> Path:

@@ -97,6 +97,14 @@ def migrate(data_dir: DataDir = None) -> None:
 
 
 @cli.command()
+def widen(data_dir: DataDir = None) -> None:
+    """Make room for a wider embedding model (MEMOS_VECTOR_WIDTH), while nothing serves."""
+    from memos.cli.migrate import widen as run
+
+    typer.echo(run(load_settings(data_dir)))
+
+
+@cli.command()
 def doctor(
     repair: Annotated[bool, typer.Option("--repair", help="Rebuild indexes that disagree with the memories.")] = False,
     as_json: AsJson = False,

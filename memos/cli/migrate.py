@@ -11,6 +11,7 @@ from memos.errors import Misconfigured
 from memos.settings import Settings
 from memos.store.schema import expected_revision
 from memos.store.schema import migrate as migrate_schema
+from memos.store.widening import widen as widen_vectors
 from memos.wiring import data_dir, embedder_of
 
 
@@ -34,3 +35,23 @@ def migrate(settings: Settings) -> str:
     if key.fresh:
         said += f" The owner key is {f'in {key.path}' if key.path else 'the one in MEMOS_OWNER_KEY'}."
     return said
+
+
+def widen(settings: Settings) -> str:
+    """Make the stored vectors as wide as `MEMOS_VECTOR_WIDTH`; what was done, for a person.
+
+    Raises `Misconfigured` without a width or for one that cannot be, and `Conflict` while the service runs.
+    """
+    width = settings.vector_width
+    if width is None:
+        raise Misconfigured("set MEMOS_VECTOR_WIDTH to the dimensions of the model you want to move to")
+    with nullcontext(settings) if settings.database_url else reachable(settings) as named:
+        if named.database_url is None:
+            raise Misconfigured("set DATABASE_URL to the login that owns the schema: the app's own may not change it")
+        before = widen_vectors(named.database_url.get_secret_value(), width)
+    if before == width:
+        return f"The vectors have {width} dimensions already."
+    return (
+        f"The vectors had {before} dimensions and have {width} now. Keep MEMOS_VECTOR_WIDTH={width} set and start the service; then "
+        "move the cubes with 'memos reembed --model ... --activate', and set MEMOS_EMBEDDER when all have moved."
+    )

@@ -17,8 +17,8 @@ class PaddedEmbedder:
     def __init__(self, inner: Embedder, width: int) -> None:
         if inner.dimensions > width:
             raise Misconfigured(
-                f"{inner.name} makes vectors of {inner.dimensions} dimensions, and this database holds {width}: a wider "
-                "model needs a database of its own (export the cubes, import them there; docs/portability.md)"
+                f"{inner.name} makes vectors of {inner.dimensions} dimensions, and this database holds {width}: make "
+                "room first, with MEMOS_VECTOR_WIDTH and 'memos widen' (docs/portability.md)"
             )
         self._inner = inner
         self._width = width

@@ -105,15 +105,27 @@ def check_server(connection: Connection) -> None:
         )
 
 
+def width_of(connection: Connection) -> int:
+    """How many dimensions the stored vectors have."""
+    return int(
+        connection.execute(
+            text("SELECT atttypmod FROM pg_attribute WHERE attrelid = 'heads'::regclass AND attname = 'embedding'")
+        ).scalar_one()
+    )
+
+
 def check_width(connection: Connection, dimensions: int) -> None:
     """Raise `Misconfigured` when the stored vectors do not fit the configured embedder."""
-    width = connection.execute(
-        text("SELECT atttypmod FROM pg_attribute WHERE attrelid = 'heads'::regclass AND attname = 'embedding'")
-    ).scalar_one()
+    width = width_of(connection)
     if width != dimensions:
+        way_out = (
+            f"make room for it with MEMOS_VECTOR_WIDTH={dimensions} and 'memos widen' (docs/portability.md)"
+            if width < dimensions
+            else f"set MEMOS_VECTOR_WIDTH={width} too"
+        )
         raise Misconfigured(
             f"the database holds vectors of {width} dimensions and the embedder makes {dimensions}. Set MEMOS_EMBEDDER to "
-            "the model this database was made with, or use another database."
+            f"the model this database was made with, or {way_out}."
         )
 
 
