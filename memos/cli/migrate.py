@@ -9,6 +9,7 @@ from memos.cli.parents import die_with_parent
 from memos.cli.servers import reachable
 from memos.errors import Misconfigured
 from memos.settings import Settings
+from memos.store import home_space
 from memos.store.schema import expected_revision
 from memos.store.schema import migrate as migrate_schema
 from memos.store.widening import widen as widen_vectors
@@ -18,7 +19,7 @@ from memos.wiring import data_dir, embedder_of
 def migrate(settings: Settings) -> str:
     """Migrate to the newest revision for the configured embedder; what was done, for a person.
 
-    Raises `Misconfigured` for a server that is too old, or vectors of another width.
+    Raises `Misconfigured` for a server that is too old, and for vectors of another width or another model.
     """
     die_with_parent()
     home = data_dir(settings)
@@ -26,9 +27,11 @@ def migrate(settings: Settings) -> str:
         if named.database_url is None:
             raise Misconfigured("set DATABASE_URL to the login that owns the schema: the app's own may not change it")
         url = named.database_url.get_secret_value()
-        dimensions = embedder_of(named).dimensions
+        embedder = embedder_of(named)
+        dimensions = embedder.dimensions
         login = settings.app_database_url
         migrate_schema(url, dimensions, login.get_secret_value() if login else None)
+        home_space.settle(url, embedder.name, embedder.fingerprint)
         preset = settings.owner_key.get_secret_value() if settings.owner_key else None
         key = ensure_owner_key(url, home, preset)
     said = f"The database is at revision {expected_revision()}, for vectors of {dimensions} dimensions."
@@ -52,6 +55,6 @@ def widen(settings: Settings) -> str:
     if before == width:
         return f"The vectors have {width} dimensions already."
     return (
-        f"The vectors had {before} dimensions and have {width} now. Keep MEMOS_VECTOR_WIDTH={width} set and start the service; then "
-        "move the cubes with 'memos reembed --model ... --activate', and set MEMOS_EMBEDDER when all have moved."
+        f"The vectors had {before} dimensions and have {width} now. Keep MEMOS_VECTOR_WIDTH={width} set and start the service; "
+        "then move the cubes with 'memos reembed --model ... --activate', and set MEMOS_EMBEDDER when all have moved."
     )

@@ -8,9 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from memos.errors import Conflict, Misconfigured
-from memos.services import doctor_truth, reembed
+from memos.services import doctor_truth
 from memos.services.findings import Verdict
-from memos.services.remember import utc_now
 from memos.settings import Settings
 from memos.store.schema import migrate
 from memos.store.widening import widen
@@ -18,7 +17,7 @@ from memos.wiring import App, build_app
 from tests.conftest import OWNER_KEY, Servers
 from tests.services.deriving import Cube
 from tests.services.packaging import answers
-from tests.services.running import run
+from tests.services.reembedding import moved
 
 NARROW, WIDE = 64, 96
 Build = Callable[[int | None], App]
@@ -43,12 +42,6 @@ def build(owner_url: str, servers: Servers) -> Iterator[Build]:
     yield make
     for app in built:
         app.close()
-
-
-def moved(cube: Cube, model: str) -> None:
-    with cube.writing() as tx:
-        job = reembed.request(tx, cube.app.spaces, cube.who, cube.name, model, activate=True, now=utc_now())
-    assert run(cube.app, cube.who, job.id).state == "succeeded"
 
 
 def test_a_database_is_widened_and_a_cube_moves_to_a_wider_model_and_back(build: Build, owner_url: str) -> None:
