@@ -25,7 +25,7 @@ from memos.rules.header import dedup_key
 from memos.services import remember
 from memos.services.remember import MessageIn, Prepared, utc_now
 from memos.settings import Settings
-from memos.store import cubes, memories
+from memos.store import cubes, jobs, memories
 from memos.store.engine import Database
 from memos.store.revision_writer import Encoded, RevisionWriter
 from memos.store.schema import app_url
@@ -122,6 +122,8 @@ class DirectLoader:
                 encoded = Encoded(vector, lexical.frequencies(text), self._embedder.count_tokens(text))
                 writer.change(row, replace(row.draft(), text=text), encoded)
             writer.finish(kind="edit", author=self._who.key_id, reason=f"version {version}")
+            # As the API does: without it nobody would move the new vectors into the graph.
+            jobs.promise_after_write(tx, writer.cube.id, writer.branch.name, extraction=False)
 
 
 def _message(m: Memory) -> MessageIn:
