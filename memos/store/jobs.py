@@ -77,10 +77,18 @@ def promise_after_write(tx: Transaction, cube_id: UUID, branch: str, *, extracti
     """What a write leaves for the workers: moving fresh vectors into the graph, once enough have gathered, and reading
     what was written. Both wait a moment, so that a burst of writes is one piece of work."""
     kinds = {"index": 2.0} | ({"extract": 1.0} if extraction else {})
-    return [
-        promise(tx, kind, cube_id=cube_id, payload={"branch": branch}, dedup_key=f"{cube_id}/{branch}", delay_s=delay_s)
-        for kind, delay_s in kinds.items()
-    ]
+    return [_promise_for_branch(tx, kind, cube_id, branch, delay_s) for kind, delay_s in kinds.items()]
+
+
+def promise_index(tx: Transaction, cube_id: UUID, branch: str) -> UUID:
+    """The first of the two alone."""
+    return _promise_for_branch(tx, "index", cube_id, branch, 2.0)
+
+
+def _promise_for_branch(tx: Transaction, kind: str, cube_id: UUID, branch: str, delay_s: float) -> UUID:
+    return promise(
+        tx, kind, cube_id=cube_id, payload={"branch": branch}, dedup_key=f"{cube_id}/{branch}", delay_s=delay_s
+    )
 
 
 def promise_decisions(tx: Transaction, kind: str, cube_id: UUID, branch: str, now: datetime | None) -> UUID:

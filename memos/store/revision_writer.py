@@ -30,7 +30,7 @@ from memos.rules.versioning import (
     fingerprint,
     revision_hash,
 )
-from memos.store import cubes, events, marks, memories, present, provenance, quotas, revisions, spaces
+from memos.store import cubes, events, jobs, marks, memories, present, provenance, quotas, revisions, spaces
 from memos.store.cubes import Branch, Cube, View
 from memos.store.memories import Version
 from memos.store.provenance import Link, Origins
@@ -38,6 +38,8 @@ from memos.store.transaction import Transaction
 from memos.store.version_rows import INSERT_CONTENTS, INSERT_VERSIONS, Seal, record
 
 TOMBSTONE = "tombstone"
+MANY = 1_000
+"""From so many changed memories on, whatever changed them (a rollback, a merge), the vector graph has work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +171,18 @@ class RevisionWriter:
             number=number,
             cube=self.cube.id,
         )
+        entering = [
+            c.version_id for c in changes if c.draft and c.draft.state in present.RECALLABLE and not c.draft.quarantined
+        ]
         present.apply(
             self.tx,
             self.branch,
             number,
             leave=[c.before for c in changes if c.before and c.before.branch_id == self.branch.id],
-            enter=[
-                c.version_id
-                for c in changes
-                if c.draft and c.draft.state in present.RECALLABLE and not c.draft.quarantined
-            ],
+            enter=entering,
         )
+        if len(entering) >= MANY:
+            jobs.promise_index(self.tx, self.cube.id, self.branch.name)
         self._shelve(changes)
         fresh = [c for c in changes if c.draft and c.encoded]
         quotas.charge(

@@ -16,10 +16,10 @@ from sqlalchemy.exc import OperationalError
 from memos.errors import Invalid, TooBusy, Unavailable
 from memos.rules.access import Principal
 from memos.rules.header import Kind
-from memos.services import administer, indexing, remember, stopping, work
+from memos.services import administer, branch, indexing, remember, stopping, work
 from memos.services.attempt import Attempt, Outcome
 from memos.services.remember import utc_now
-from memos.store import cubes, jobs, present
+from memos.store import cubes, jobs, present, revision_writer
 from memos.store.engine import Database
 from memos.store.jobs import Job
 from memos.store.transaction import Transaction
@@ -344,6 +344,25 @@ def test_vectors_move_into_the_graph_once_enough_have_gathered(
     assert go() == {"indexed": 0, "waiting": 0}
     with app.database.transaction(owner.tenant_id) as tx:
         assert present.pending(tx, branch.id) == 0
+
+
+def test_whatever_changes_much_leaves_work_for_the_vector_graph(
+    app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revision_writer, "MANY", 10)
+    now = utc_now()
+    with app.database.transaction(owner.tenant_id) as tx:
+        cube = administer.create_cube(tx, owner, name="rolled-back", description="", policy={}, now=now)
+    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
+    prepared = remember.prepare_items(app.embedder, "rolled-back", items=items, branch="main", now=now)
+    with app.database.transaction(owner.tenant_id) as tx:
+        remember.write(tx, owner, prepared, now=now)
+    for to in (0, 1):
+        with app.database.transaction(owner.tenant_id) as tx:
+            tx.run("DELETE FROM jobs WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube.id)
+            branch.rollback(tx, owner, "rolled-back", to=to, branch="main", now=now)
+            promised = tx.scalar("SELECT count(*) FROM jobs WHERE cube_id = :cube AND kind = 'index'", cube=cube.id)
+        assert promised == to  # what only leaves needs no work
 
 
 def test_indexing_a_cube_that_is_gone_is_no_failure(app: App, owner: Principal, promise: Callable[..., UUID]) -> None:
