@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -15,14 +15,17 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from pydantic import SecretStr
 
 from memos.encoders.kv_codecs import encode_chunk
 from memos.rules.access import Principal
 from memos.services import kv_gc, kv_keep, work
+from memos.settings import Settings
 from memos.store import kv_chunks, kv_slots
-from memos.wiring import App
+from memos.wiring import App, build_app
 from tests.api.governing import add, found
 from tests.api.test_kv_over_http import fill, hand_in, planned, run
+from tests.conftest import DIMENSIONS, Servers
 from tests.services.caching import job
 
 __all__ = ["planned"]
@@ -38,6 +41,22 @@ def files(app: App, planned: Json) -> list[Path]:
     """What lies on disk of the cube."""
     folder = (app.settings.data_dir or Path()) / "kv" / "blobs" / planned["plan"]["cube_id"]
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def app(owner_url: str, servers: Servers) -> Iterator[App]:
+    """With a folder of its own, where no other test has left a master key."""
+    settings = Settings(
+        database_url=SecretStr(owner_url),
+        redis_url=SecretStr(servers.redis_url),
+        embedder=f"fake:{DIMENSIONS}",
+        data_dir=servers.root / "kv-disk",
+        kv_model="fake",
+    )
+    (servers.root / "kv-disk").mkdir()
+    built = build_app(settings)
+    yield built
+    built.close()
 
 
 @pytest.fixture

@@ -44,7 +44,10 @@ def lived_in(serving: Serving) -> None:
     serving.call("POST", "/v1/cubes", {"name": "house"})
     said = {"role": "user", "name": "Ana", "content": "I live in Lisbon.", "created_at": "2026-03-01T09:30:00Z"}
     serving.call("POST", "/v1/cubes/house/messages", {"session_id": "s", "messages": [said]})
-    items = [{"kind": "fact", "content": text} for text in ("Ana has a cat.", "Ana is a nurse.", "The code is 1234.")]
+    items = [
+        {"kind": "fact", "content": text}
+        for text in ("Ana has a cat.", "Ana is a nurse.", "It is Zwetschgenkern.")
+    ]
     written = serving.call("POST", "/v1/cubes/house/memories", {"items": items})
     ids = [memory["id"] for memory in written["memories"]]
     serving.call("PATCH", f"/v1/cubes/house/memories/{ids[0]}", {"content": "Ana has two cats."})
@@ -77,7 +80,7 @@ def test_a_service_moves_house(root: Path, serve: Callable[..., Serving]) -> Non
     assert "exists" in memos("backup", str(backup), "--data-dir", str(data)).stderr
     done("export", "house", "-o", package, "--vectors", "--data-dir", data)
     done("export", "house", "-o", lines, "--lines", "--data-dir", data)
-    assert b"1234" not in gzip.decompress(package.read_bytes())
+    assert b"Zwetschgenkern" not in gzip.decompress(package.read_bytes())
     assert "already" in memos("restore", str(backup), "--data-dir", str(data)).stderr
     assert "was here already" in done("import", package, "--data-dir", data)
     assert serving.stop() == 0
@@ -150,7 +153,8 @@ def test_a_service_on_an_external_database_moves_to_another_one(root: Path, serv
         assert serving.stop() == 0
 
         again = memos("restore", str(file), "--data-dir", str(root / "console"), **named, **before_url)
-        assert (again.returncode, "already" in again.stderr) == (1, True)
+        assert again.returncode == 1
+        assert "already" in again.stderr, again.stderr
         said = done("restore", file, "--data-dir", root / "console", **named, **later_url)
         assert "every revision is as it was" in said
         assert "secret is not in the backup" not in said

@@ -120,8 +120,8 @@ def test_every_table_is_either_emptied_or_holds_no_content(owner_url: str) -> No
     """A new table must be thought about: here, or in `erasure.WIPES`."""
     without_content = {
         "alembic_version", "api_keys", "audit", "audit_heads", "branches", "cubes", "cursors", "deliveries",
-        "embedding_spaces", "erasure_marks", "event_heads", "events", "grants", "holds", "kv_budgets", "kv_deks",
-        "kv_models", "kv_outcomes", "lifecycle_edges", "quota_usage", "quotas", "receipts", "revision_tags", "revisions",
+        "embedding_home", "embedding_spaces", "erasure_marks", "event_heads", "events", "grants", "holds", "kv_budgets",
+        "kv_deks", "kv_models", "kv_outcomes", "lifecycle_edges", "quota_usage", "quotas", "receipts", "revision_tags", "revisions",
         "source_trust", "tenants", "transitions", "webhooks",
     }  # fmt: skip
     by_the_revision = {"postings", "terms", "speakers"}

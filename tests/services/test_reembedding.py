@@ -208,7 +208,7 @@ def test_what_cannot_be(app: App, owner: Principal, cube: Cube) -> None:
         promised(cube, "fake:64", activate=True)
     with pytest.raises(Invalid, match="no embedder is called"):
         promised(cube, "nonsense", activate=True)
-    with pytest.raises(Invalid, match="a wider model needs"):
+    with pytest.raises(Invalid, match="make room first"):
         promised(cube, "fake:128", activate=True)
     with pytest.raises(Misconfigured):
         PaddedEmbedder(FakeEmbedder(128), 64)
