@@ -115,7 +115,8 @@ def probe(chance: random.Random, every: Sequence[Target], houses: Sequence[House
             query[name] = victim.cube_id
         elif name == "memory_id" and chance.random() < 0.5:
             query[name] = chance.choice(victim.known["memory_id"])
-    body = _aimed(target.body, victim, chance)
+    asker = victim if inside else attacker
+    body = _aimed(target.body, victim, asker, chance)
     names_foreign = not by_name and any(name not in ("name", "subject") for name in given)
     return Probe(
         target, victim, key, victim if inside else attacker, _filled(target.path, given), query, body, names_foreign
@@ -130,23 +131,24 @@ def _filled(path: str, given: dict[str, str]) -> str:
     return _PARAMETER.sub(lambda match: given[match[1]].replace(" ", "%20"), path)
 
 
-def _aimed(value: Any, victim: House, chance: random.Random, name: str = "") -> Any:
+def _aimed(value: Any, victim: House, asker: House, chance: random.Random, name: str = "") -> Any:
     """An example body with the victim's things where it names things."""
     if isinstance(value, dict):
-        return {key: _aimed(inner, victim, chance, key) for key, inner in value.items()}
+        return {key: _aimed(inner, victim, asker, chance, key) for key, inner in value.items()}
     if isinstance(value, list):
         if name == "cubes":
             return [victim.cube_id]
         if name in ("memory_ids", "entities"):
             return [chance.choice(victim.known["memory_id" if name == "memory_ids" else "entity_id"])]
-        return [_aimed(inner, victim, chance, name) for inner in value]
+        return [_aimed(inner, victim, asker, chance, name) for inner in value]
     match name:
         case "cube":
             return victim.cube_id
         case "tenant":
             return victim.tenant_id
         case "query":
-            return f"What is the word {victim.token}?"
+            # Signed, because whoever asks may read in the own traces what was asked, and in nobody else's.
+            return f"{asker.token} asks: what is the word {victim.token}?"
         case "memory_id" | "into" | "to_key":
             known = {"into": "entity_id", "to_key": "key_id"}.get(name, name)
             return chance.choice(victim.known[known])
@@ -156,7 +158,8 @@ def _aimed(value: Any, victim: House, chance: random.Random, name: str = "") -> 
 def judge(sent: Probe, answer: httpx.Response) -> Leak | None:
     """What is wrong with an answer; None when nothing is."""
     own = sent.attacker.token
-    told = set(TOKEN.findall(answer.text)) - {own}
+    others = re.sub(rf"{own} asks: what is the word {TOKEN.pattern}\?", "", answer.text)
+    told = set(TOKEN.findall(others)) - {own}
     told -= set(TOKEN.findall(str(sent.body) + str(sent.query) + sent.path))
     how = None
     if told:

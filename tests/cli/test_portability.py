@@ -45,8 +45,7 @@ def lived_in(serving: Serving) -> None:
     said = {"role": "user", "name": "Ana", "content": "I live in Lisbon.", "created_at": "2026-03-01T09:30:00Z"}
     serving.call("POST", "/v1/cubes/house/messages", {"session_id": "s", "messages": [said]})
     items = [
-        {"kind": "fact", "content": text}
-        for text in ("Ana has a cat.", "Ana is a nurse.", "It is Zwetschgenkern.")
+        {"kind": "fact", "content": text} for text in ("Ana has a cat.", "Ana is a nurse.", "It is Zwetschgenkern.")
     ]
     written = serving.call("POST", "/v1/cubes/house/memories", {"items": items})
     ids = [memory["id"] for memory in written["memories"]]
