@@ -64,16 +64,21 @@ def owner_url(servers: Servers, template: str) -> str:
     return make_url(servers.owner_url).set(database=name).render_as_string(hide_password=False)
 
 
-@pytest.fixture(scope="module")
-def app(owner_url: str, servers: Servers) -> Iterator[App]:
-    """The service's parts on a fresh database, with an embedder small enough for tests."""
-    settings = Settings(
+def settings_of(owner_url: str, servers: Servers, data_dir: Path) -> Settings:
+    """With an embedder and a KV model small enough for tests."""
+    return Settings(
         database_url=SecretStr(owner_url),
         redis_url=SecretStr(servers.redis_url),
         embedder=f"fake:{DIMENSIONS}",
-        data_dir=servers.root,
+        data_dir=data_dir,
         kv_model="fake",
     )
+
+
+@pytest.fixture(scope="module")
+def app(owner_url: str, servers: Servers) -> Iterator[App]:
+    """The service's parts on a fresh database, with an embedder small enough for tests."""
+    settings = settings_of(owner_url, servers, servers.root)
     built = build_app(settings, embedder=build_embedder(f"fake:{DIMENSIONS}", cache_dir=servers.root))
     yield built
     built.close()

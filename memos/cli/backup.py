@@ -15,15 +15,14 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from memos.cli.load import program_version
-from memos.cli.servers import reachable
+from memos.cli.servers import owned
 from memos.embedded.dump_tools import dump
-from memos.errors import Invalid, Misconfigured
+from memos.errors import Invalid
 from memos.rules.header import instant
 from memos.services.remember import utc_now
 from memos.settings import Settings
@@ -40,8 +39,7 @@ def backup(settings: Settings, file: Path, *, with_keys: bool) -> str:
     if file.exists():
         raise Invalid(f"{file} exists; name another file")
     home = data_dir(settings)
-    with nullcontext(settings) if settings.database_url else reachable(settings) as named:
-        url = owner_url(named)
+    with owned(settings) as (named, url):
         embedder = embedder_of(named)
         with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".backup-") as scratch:
             dumped = Path(scratch) / DUMP
@@ -73,12 +71,6 @@ def backup(settings: Settings, file: Path, *, with_keys: bool) -> str:
         f"{file}: {file.stat().st_size:,} bytes, {facts.tables['memories']:,} memories in {facts.tables['cubes']:,} cubes, "
         f"{blobs:,} KV blobs, {said}."
     )
-
-
-def owner_url(settings: Settings) -> str:
-    if settings.database_url is None:
-        raise Misconfigured("set DATABASE_URL to the login that owns the schema")
-    return settings.database_url.get_secret_value()
 
 
 def file_sha256(path: Path) -> str:

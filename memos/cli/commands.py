@@ -99,7 +99,7 @@ def migrate(data_dir: DataDir = None) -> None:
 @cli.command()
 def widen(data_dir: DataDir = None) -> None:
     """Make room for a wider embedding model (MEMOS_VECTOR_WIDTH), while nothing serves."""
-    from memos.cli.migrate import widen as run
+    from memos.cli.widen import widen as run
 
     typer.echo(run(load_settings(data_dir)))
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from memos.cli.backup import BLOBS, DUMP, FORMAT, KEY_FILES, KEYS, MANIFEST, blob_dir, file_sha256, owner_url
-from memos.cli.servers import Servers
+from memos.cli.backup import BLOBS, DUMP, FORMAT, KEY_FILES, KEYS, MANIFEST, blob_dir, file_sha256
+from memos.cli.servers import Servers, owner_url
 from memos.embedded.directories import write_private
 from memos.embedded.dump_tools import load, major
 from memos.errors import Conflict, Invalid, Misconfigured

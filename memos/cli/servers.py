@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -117,3 +117,17 @@ def reachable(settings: Settings) -> Iterator[Settings]:
         ending.callback(servers.stop)
         servers.start()
         yield servers.settings()
+
+
+@contextmanager
+def owned(settings: Settings) -> Iterator[tuple[Settings, str]]:
+    """The same, with the URL of the schema's owner; of the servers only the database is needed when it is named."""
+    with nullcontext(settings) if settings.database_url else reachable(settings) as named:
+        yield named, owner_url(named)
+
+
+def owner_url(settings: Settings) -> str:
+    """Raises `Misconfigured` where only the app's own login is known."""
+    if settings.database_url is None:
+        raise Misconfigured("set DATABASE_URL to the login that owns the schema: the app's own may not do this")
+    return settings.database_url.get_secret_value()

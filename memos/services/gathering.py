@@ -104,8 +104,9 @@ def gather(
     """Rank the memories of one or several cubes as one corpus. `now` in the query moves the asker's clock.
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
-    One round trip says what is asked of, one finds candidates, one reads those that are shown; a second look takes one more,
-    and three with words of the best hits.
+    One round trip says what is asked of, one finds candidates, one reads those that are shown. Each further look is one more:
+    the second (three with words of the best hits), one at a time the question names, one at the archive; and in a cube
+    with derived memories one asks whether something replaced the best hits.
     """
     who.require(Scope.READ)
     moment = asked.now or clock

@@ -44,8 +44,7 @@ def evict(attempt: Attempt) -> Outcome:
     now = utc_now()
     with attempt.reading() as tx:
         scopes: list[tuple[UUID | None, UUID, int]] = [(c, c, most) for c, most in kv_models.cube_budgets(tx).items()]
-        own = kv_models.budget(tx, attempt.tenant_id).bytes_max
-        scopes.append((None, attempt.tenant_id, tier.settings.kv_budget_bytes if own is None else own))
+        scopes.append((None, attempt.tenant_id, tier.budget(tx)))
     freed = demoted = deleted = 0
     for cube_id, scope_id, most in scopes:
         with attempt.reading() as tx:

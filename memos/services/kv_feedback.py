@@ -78,7 +78,7 @@ def remove_plan(tx: Transaction, tier: ActivationTier, who: Principal, plan_id: 
     freed = sum(o.n_bytes for o in kv_chunks.objects(tx, keys, states=(kv_chunks.VERIFIED, kv_chunks.QUARANTINE)))
     blobs = tier.blobs(tx.tenant_id)
     for cube_id, blob in kv_chunks.delete(tx, keys):
-        tx.after_commit(partial(_delete_blob, blobs, ref_of(cube_id, blob)))
+        tx.after_commit(partial(blobs.delete, ref_of(cube_id, blob)))
     kv_plans.delete(tx, [plan.id])
     audit.record(
         tx, who.key_id, "kv.plan.delete", now, cube_id=plan.cube_id, target=str(plan.id), detail={"chunks": len(keys)}
@@ -160,7 +160,3 @@ def set_budget(tx: Transaction, who: Principal, scope: str, bytes_max: int, *, n
     jobs.promise(tx, "kv.evict", dedup_key="kv.evict")
     audit.record(tx, who.key_id, "kv.budget", now, cube_id=cube_id, target=name, detail={"bytes_max": bytes_max})
     return BudgetView(name, bytes_max, kv_chunks.bytes_used(tx, cube_id))
-
-
-def _delete_blob(blobs: Any, ref: Any) -> None:
-    blobs.delete(ref)

@@ -22,7 +22,7 @@ from memos.rules.kv_address import Chunk
 from memos.rules.kv_layout import KVSpec
 from memos.services.kv_tier import ref_of
 from memos.store import kv_chunks, kv_plans
-from memos.store.blobs import BlobRef, BlobStore
+from memos.store.blobs import BlobStore
 from memos.store.kv_chunks import NewObject
 from memos.store.kv_plans import StoredPlan
 from memos.store.transaction import Transaction
@@ -102,7 +102,7 @@ def insert(tx: Transaction, blobs: BlobStore, cube_id: UUID, sealed: Sequence[Se
                 blobs.put(ref.owner, [each.data])
         else:
             # Somebody stored the chunk meanwhile (sealed under another nonce), or it went; nothing will name this copy.
-            tx.after_commit(partial(_discard, blobs, ref))
+            tx.after_commit(partial(blobs.delete, ref))
     return kept
 
 
@@ -115,7 +115,3 @@ def exclude_erasure(tx: Transaction, cube_id: UUID) -> None:
 def within(spans: Iterable[TokenSpan], chunk: Chunk) -> list[tuple[UUID, int]]:
     """The memory versions some of whose tokens a chunk holds."""
     return [(UUID(span.memory_id), span.version) for span in spans if span.start < chunk.end and chunk.start < span.end]
-
-
-def _discard(blobs: BlobStore, ref: BlobRef) -> None:
-    blobs.delete(ref)

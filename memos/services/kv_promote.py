@@ -71,8 +71,6 @@ def judge(tx: Transaction, tier: ActivationTier, found: StoredPlan, now: datetim
     n_tokens = len(found.token_ids)
     codec = (found.codecs or ["int8"])[0]
     n_bytes = int(model.bytes_per_token * n_tokens * kv_evict.share(model.spec, codec))
-    most = kv_models.budget(tx, tx.tenant_id).bytes_max
-    most = tier.settings.kv_budget_bytes if most is None else most
     residents = kv_evict.residents(tx, tier, None, now)
     room = kv_policy.evict(residents, need_bytes=n_bytes, clock=0.0)
     victims = [step.priority for step in room.steps] if room.freed_bytes >= n_bytes else []
@@ -86,7 +84,7 @@ def judge(tx: Transaction, tier: ActivationTier, found: StoredPlan, now: datetim
         prefill_s=prefill.seconds(n_tokens),
         pinned=found.pinned or found.promoted,
     )
-    free = most - kv_chunks.bytes_used(tx, None)
+    free = tier.budget(tx) - kv_chunks.bytes_used(tx, None)
     return kv_policy.admit(
         candidate, now=now, clock=0.0, free_bytes=free, victim_priority=max(victims) if victims else None
     )

@@ -20,13 +20,13 @@ import structlog
 import uuid_utils.compat as uuid_utils
 
 from memos.encoders.kv_container import ChunkLabel, CubeCipher, closed, opened
-from memos.errors import Conflict, Forbidden, Invalid, KVRejected, NotFound, StorageFull
+from memos.errors import Conflict, Forbidden, Invalid, KVRejected, NotFound
 from memos.rules import kv_address
 from memos.rules.access import Principal, Scope
 from memos.rules.kv_layout import Group
 from memos.services import kv_keep, kv_plan
 from memos.services.kv_tier import ActivationTier, ref_of, sealed_bytes
-from memos.store import audit, cubes, kv_chunks, kv_models, kv_slots
+from memos.store import audit, cubes, kv_slots
 from memos.store.blobs import BlobRef, BlobStore
 from memos.store.engine import Database
 from memos.store.kv_slots import SlotFile
@@ -70,7 +70,7 @@ def keep(tier: ActivationTier, database: Database, who: Principal, offered: Offe
         for there in kv_slots.of_cube(tx, home.id, offered.profile, offered.source_digest):
             if there.sight <= tx.clearance:
                 return there
-        _refuse_beyond_budget(tx, tier, len(offered.data))
+        tier.refuse_beyond_budget(tx, len(offered.data))
         cipher = tier.cipher(tx, home.id, make=True)
     label = _label(tier, who.tenant_id, home.id, offered.profile, offered.source_digest, offered.n_tokens)
     sealed = closed(_OPEN + offered.data, label, cipher)
@@ -138,7 +138,7 @@ def remove(tx: Transaction, tier: ActivationTier, who: Principal, slot_file_id: 
     kv_slots.delete(tx, file.id)
     audit.record(tx, who.key_id, "kv.slot.delete", now, cube_id=file.cube_id, target=str(file.id))
     blobs, ref = tier.blobs(tx.tenant_id), ref_of(file.cube_id, file.blob)
-    tx.after_commit(partial(_discard, blobs, ref))
+    tx.after_commit(partial(blobs.delete, ref))
     return file
 
 
@@ -179,20 +179,9 @@ def _store_again_if_collected(blobs: BlobStore, ref: BlobRef, sealed: bytes) -> 
         blobs.put(ref.owner, [sealed])
 
 
-def _refuse_beyond_budget(tx: Transaction, tier: ActivationTier, n_bytes: int) -> None:
-    most = kv_models.budget(tx, tx.tenant_id).bytes_max
-    most = tier.settings.kv_budget_bytes if most is None else most
-    if kv_chunks.bytes_used(tx, None) + n_bytes > most:
-        raise StorageFull(f"the tenant's caches may take {most:,} bytes, and this one does not fit any more")
-
-
 @contextmanager
 def _as_absent() -> Iterator[None]:
     try:
         yield
     except (Forbidden, NotFound) as error:
         raise NotFound("no such slot file") from error
-
-
-def _discard(blobs: BlobStore, ref: BlobRef) -> None:
-    blobs.delete(ref)

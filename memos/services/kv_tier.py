@@ -16,13 +16,13 @@ from uuid import UUID
 
 from memos.encoders.kv_container import CubeCipher
 from memos.encoders.kv_engines import AnyEngine, build_engine, short_name
-from memos.errors import KVRejected, NotFound
+from memos.errors import KVRejected, NotFound, StorageFull
 from memos.rules import kv_address
 from memos.rules.kv_layout import GroupSpec, KVDtype, KVSpec
 from memos.services import signing
 from memos.services.kv_wrapping import Wrapping
 from memos.settings import Settings
-from memos.store import kv_models
+from memos.store import kv_chunks, kv_models
 from memos.store.blobs import BlobRef, BlobStore, FilesystemBlobs
 from memos.store.engine import Database
 from memos.store.kv_models import Model
@@ -112,6 +112,19 @@ class ActivationTier:
         return kv_address.prompt_cache_key(
             self._secret, tenant_id=str(tenant_id), share_scope=str(cube_id), model=model
         )
+
+    # -- Room
+
+    def budget(self, tx: Transaction) -> int:
+        """How many bytes the tenant's caches may take: its own bound, or the one configured for all."""
+        own = kv_models.budget(tx, tx.tenant_id).bytes_max
+        return self.settings.kv_budget_bytes if own is None else own
+
+    def refuse_beyond_budget(self, tx: Transaction, n_bytes: int) -> None:
+        """Raises `StorageFull` when so many bytes more do not fit."""
+        most = self.budget(tx)
+        if kv_chunks.bytes_used(tx, None) + n_bytes > most:
+            raise StorageFull(f"the tenant's caches may take {most:,} bytes, and this one does not fit any more")
 
     # -- Blobs and their keys
 

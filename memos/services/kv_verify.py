@@ -20,7 +20,7 @@ from memos.encoders.kv_codecs import decode_chunk
 from memos.encoders.kv_container import ChunkLabel, CubeCipher
 from memos.encoders.kv_gate import agrees_with_recomputation
 from memos.encoders.kv_state import KVState
-from memos.errors import KVRejected, NotFound, StorageFull
+from memos.errors import KVRejected, NotFound
 from memos.rules import kv_address
 from memos.rules.access import Principal, Scope
 from memos.rules.kv_address import Chunk
@@ -93,7 +93,8 @@ def upload(
     decode_chunk(data, to.spec, label, sha256=digest)
     if to.present is not None and to.present.state == VERIFIED:
         return Uploaded(label.key, group, codec, to.present.sha256, to.present.wire_bytes, VERIFIED, None)
-    _refuse_beyond_budget(tier, database, who.tenant_id, len(data))
+    with database.transaction(who.tenant_id, read_only=True) as tx:
+        tier.refuse_beyond_budget(tx, len(data))
     blobs = tier.blobs(who.tenant_id)
     sealed = kv_keep.put(blobs, to.cipher, to.plan.cube_id, label, data, state=QUARANTINE, uploaded_by=who.key_id)
     with database.transaction(who.tenant_id) as tx:
@@ -197,14 +198,6 @@ def _agrees(attempt: Attempt, found: StoredObject, truth: KVState, cipher: CubeC
         return False
     exact = truth.groups[found.group].tokens(found.start, found.start + found.n_tokens)
     return agrees_with_recomputation(stored, exact, spec, label)
-
-
-def _refuse_beyond_budget(tier: ActivationTier, database: Database, tenant_id: UUID, n_bytes: int) -> None:
-    with database.transaction(tenant_id, read_only=True) as tx:
-        most = kv_models.budget(tx, tenant_id).bytes_max
-        most = tier.settings.kv_budget_bytes if most is None else most
-        if kv_chunks.bytes_used(tx, None) + n_bytes > most:
-            raise StorageFull(f"the tenant's caches may take {most:,} bytes, and this one does not fit any more")
 
 
 def _forget(tier: ActivationTier, tenant_id: UUID, found: StoredObject) -> None:

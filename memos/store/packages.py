@@ -14,7 +14,7 @@ from pgvector import HalfVector
 
 from memos.store.package_sections import Section
 from memos.store.transaction import Transaction
-from memos.store.version_rows import INSERT_CONTENTS
+from memos.store.version_rows import INSERT_CONTENTS, fresh_ids
 
 WRITE_TIMEOUT_S: Final = 1_800
 """A large cube takes minutes to read or write whole; no other statement may."""
@@ -151,13 +151,13 @@ class Import:
             return
         statement, bound = section.insert(), {}
         if section.name == "version":
-            self._ids["version"].extend(self._reserved("memory_versions", len(bodies)))
+            self._ids["version"].extend(fresh_ids(self.tx, "memory_versions", len(bodies)))
             statement = "SELECT memos_import_versions(CAST(:cube AS uuid), CAST(:records AS jsonb))"
             bound = {"cube": self.cube_id}
         self.tx.run(statement, records=json.dumps([self._mapped(section, body) for body in bodies]), **bound)
 
     def write_contents(self, contents: Sequence[ContentRow]) -> None:
-        ids = self._reserved("contents", len(contents))
+        ids = fresh_ids(self.tx, "contents", len(contents))
         self._ids["content"].extend(ids)
         kept = [
             {
@@ -220,9 +220,3 @@ class Import:
                     raise LookupError(column)
                 record[column] = self._ids[kind][number]
         return record
-
-    def _reserved(self, table: str, n: int) -> list[int]:
-        found = self.tx.rows(
-            "SELECT nextval(pg_get_serial_sequence(:table, 'id')) AS id FROM generate_series(1, :n)", table=table, n=n
-        )
-        return [row["id"] for row in found]

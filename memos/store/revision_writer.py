@@ -34,8 +34,9 @@ from memos.store import cubes, events, jobs, marks, memories, present, provenanc
 from memos.store.cubes import Branch, Cube, View
 from memos.store.memories import Version
 from memos.store.provenance import Link, Origins
+from memos.store.search_archive import shelve
 from memos.store.transaction import Transaction
-from memos.store.version_rows import INSERT_CONTENTS, INSERT_VERSIONS, Seal, record
+from memos.store.version_rows import INSERT_CONTENTS, INSERT_VERSIONS, Seal, fresh_ids, record
 
 TOMBSTONE = "tombstone"
 MANY = 1_000
@@ -227,7 +228,7 @@ class RevisionWriter:
             numbers |= {row["id"]: row["last_version"] for row in rows}
         if len(numbers) != len(writing):
             raise NotFound("no such memory")
-        ids = self._sequence("memory_versions", len(writing))
+        ids = fresh_ids(self.tx, "memory_versions", len(writing))
         for change, version_id in zip(writing, ids, strict=True):
             change.version_id, change.version = version_id, numbers[change.memory_id]
 
@@ -279,7 +280,7 @@ class RevisionWriter:
         marks.refuse(self.tx, self.cube, [c.draft.text for c in changes if c.draft])
         self._refuse_other_space([c.encoded for c in changes if c.encoded])
         rows = []
-        for change, content_id in zip(changes, self._sequence("contents", len(changes)), strict=True):
+        for change, content_id in zip(changes, fresh_ids(self.tx, "contents", len(changes)), strict=True):
             change.content_id = content_id
             assert change.draft is not None and change.encoded is not None  # noqa: S101, PT018 - selected by the caller
             encoded = change.encoded
@@ -392,19 +393,4 @@ class RevisionWriter:
                 and (c.draft.state == State.ARCHIVED) is archived
                 and (archived or (c.before is not None and c.before.state == State.ARCHIVED))
             ]
-            if moved:
-                self.tx.run(
-                    "UPDATE contents SET archived = :archived WHERE tenant_id = :tenant AND id = ANY(:ids) "
-                    "AND archived <> :archived AND embedding IS NOT NULL",
-                    archived=archived,
-                    ids=moved,
-                )
-
-    def _sequence(self, table: str, n: int) -> list[int]:
-        """`n` fresh ids, so that rows of several tables can name one another before any is written."""
-        if not n:
-            return []
-        rows = self.tx.rows(
-            "SELECT nextval(pg_get_serial_sequence(:table, 'id')) AS id FROM generate_series(1, :n)", table=table, n=n
-        )
-        return [row["id"] for row in rows]
+            shelve(self.tx, moved, archived=archived)

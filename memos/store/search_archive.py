@@ -87,3 +87,14 @@ def faded(tx: Transaction, view: View, memory_ids: Sequence[UUID]) -> list[Versi
     )
     shown = memories.get_many(tx, view, [row["memory_id"] for row in rows])
     return [shown[memory_id] for memory_id in sorted(shown)]
+
+
+def shelve(tx: Transaction, content_ids: Sequence[int], *, archived: bool) -> None:
+    """Move texts into the archive's vector graph, or out of it."""
+    if content_ids:
+        tx.run(
+            "UPDATE contents SET archived = :archived WHERE tenant_id = :tenant AND id = ANY(:ids) "
+            "AND archived <> :archived AND embedding IS NOT NULL",
+            archived=archived,
+            ids=list(content_ids),
+        )

@@ -59,7 +59,7 @@ class Transaction:
         self.backlog = backlog
         self._nudge = nudge
         self._before_commit: list[Callable[[], None]] = []
-        self._after_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], object]] = []
 
     def rows(self, sql: str, **parameters: object) -> Sequence[RowMapping]:
         """All rows. `:tenant` is always bound, so that every query can name it and use its indexes."""
@@ -170,7 +170,7 @@ class Transaction:
         if self._reader is not None and self.caller is not None:
             self._reader(Read(self.tenant_id, self.caller, door, cube_id, policy, tuple(found), detail))
 
-    def after_commit(self, action: Callable[[], None]) -> None:
+    def after_commit(self, action: Callable[[], object]) -> None:
         """Run once the transaction is durable; dropped on rollback. For nudges, never for promises."""
         self._after_commit.append(action)
 

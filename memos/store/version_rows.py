@@ -6,6 +6,17 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from memos.rules.header import Draft
+from memos.store.transaction import Transaction
+
+
+def fresh_ids(tx: Transaction, table: str, n: int) -> list[int]:
+    """`n` fresh ids, so that rows of several tables can name one another before any is written."""
+    if not n:
+        return []
+    rows = tx.rows(
+        "SELECT nextval(pg_get_serial_sequence(:table, 'id')) AS id FROM generate_series(1, :n)", table=table, n=n
+    )
+    return [row["id"] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

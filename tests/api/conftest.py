@@ -76,3 +76,11 @@ def memory(client: TestClient, cube: str) -> Json:
     assert found.status_code == 200, found.text
     body: Json = found.json()
     return body
+
+
+@pytest.fixture
+def guest_tenant(client: TestClient) -> Json:
+    made = client.post("/admin/v1/tenants", json={"name": f"guest-{uuid4().hex[:8]}"})
+    assert made.status_code == 201
+    found: Json = made.json()
+    return found

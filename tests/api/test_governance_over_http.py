@@ -7,7 +7,6 @@ from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID, uuid4
 
-import pytest
 from fastapi.testclient import TestClient
 
 from memos.cli import keys as console
@@ -16,14 +15,6 @@ from memos.services import work
 from memos.store import audit
 from memos.wiring import App
 from tests.api.governing import Json, add, key_of
-
-
-@pytest.fixture
-def guest_tenant(client: TestClient) -> Json:
-    made = client.post("/admin/v1/tenants", json={"name": f"guest-{uuid4().hex[:8]}"})
-    assert made.status_code == 201
-    found: Json = made.json()
-    return found
 
 
 def test_a_hold_stands_against_erasing_expiring_and_deleting(

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import pytest
 from fastapi.testclient import TestClient
 
 from tests.api.governing import Json, add, cube_id, key_of
-
-
-@pytest.fixture
-def guest_tenant(client: TestClient) -> Json:
-    made = client.post("/admin/v1/tenants", json={"name": f"guest-{uuid4().hex[:8]}"})
-    assert made.status_code == 201
-    found: Json = made.json()
-    return found
 
 
 def test_a_grant_opens_one_cube_to_another_tenant_and_nothing_else(

@@ -15,17 +15,15 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
-from pydantic import SecretStr
 
 from memos.encoders.kv_codecs import encode_chunk
 from memos.rules.access import Principal
 from memos.services import kv_gc, kv_keep, work
-from memos.settings import Settings
 from memos.store import kv_chunks, kv_slots
 from memos.wiring import App, build_app
 from tests.api.governing import add, found
 from tests.api.test_kv_over_http import fill, hand_in, planned, run
-from tests.conftest import DIMENSIONS, Servers
+from tests.conftest import Servers, settings_of
 from tests.services.caching import job
 
 __all__ = ["planned"]
@@ -46,15 +44,9 @@ def files(app: App, planned: Json) -> list[Path]:
 @pytest.fixture(scope="module")
 def app(owner_url: str, servers: Servers) -> Iterator[App]:
     """With a folder of its own, where no other test has left a master key."""
-    settings = Settings(
-        database_url=SecretStr(owner_url),
-        redis_url=SecretStr(servers.redis_url),
-        embedder=f"fake:{DIMENSIONS}",
-        data_dir=servers.root / "kv-disk",
-        kv_model="fake",
-    )
-    (servers.root / "kv-disk").mkdir()
-    built = build_app(settings)
+    folder = servers.root / "kv-disk"
+    folder.mkdir()
+    built = build_app(settings_of(owner_url, servers, folder))
     yield built
     built.close()
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -29,37 +25,9 @@ PROMPT = "\nHow many pens are in box 3? "
 BUDGET = 2_000
 
 
-@contextmanager
-def listening(app: App) -> Iterator[str]:
-    """The base URL of the API on a real socket."""
-    server = uvicorn.Server(uvicorn.Config(create_app(app), host="127.0.0.1", port=0, log_config=None, lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def engine() -> FakeEngine:
     return FakeEngine()
-
-
-@pytest.fixture(scope="module")
-def url(app: App) -> Iterator[str]:
-    with listening(app) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def tier(url: str) -> Iterator[KVClient]:
-    with KVClient(url, OWNER_KEY) as made:
-        yield made
 
 
 Promote = Callable[[str], None]

@@ -25,22 +25,10 @@ from memos.store import jobs
 from memos.wiring import App
 from tests.conftest import OWNER_KEY
 from tests.encoders.engine_servers import FakeLlamaCpp, served
-from tests.kv.test_against_the_service import filled, listening
+from tests.kv.test_against_the_service import filled
 
 MODEL = "llama-in-a-file"
 PROMPT = "\nHow many pens are in box 3? "
-
-
-@pytest.fixture(scope="module")
-def url(app: App) -> Iterator[str]:
-    with listening(app) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def tier(url: str) -> Iterator[KVClient]:
-    with KVClient(url, OWNER_KEY) as made:
-        yield made
 
 
 @pytest.fixture

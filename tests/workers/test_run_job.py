@@ -15,11 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from memos.errors import Invalid, TooBusy, Unavailable
 from memos.rules.access import Principal
-from memos.rules.header import Kind
-from memos.services import administer, branch, indexing, remember, stopping, work
+from memos.services import administer, stopping, work
 from memos.services.attempt import Attempt, Outcome
 from memos.services.remember import utc_now
-from memos.store import cubes, jobs, present, revision_writer
+from memos.store import jobs
 from memos.store.engine import Database
 from memos.store.jobs import Job
 from memos.store.transaction import Transaction
@@ -316,58 +315,6 @@ def test_what_has_served_its_time_is_thrown_away(app: App, owner: Principal, pro
         assert [r["key"] for r in tx.rows("SELECT key FROM idempotency WHERE tenant_id = :tenant")] == ["new"]
     assert old not in left
     assert {fresh, failed} <= left
-
-
-def test_vectors_move_into_the_graph_once_enough_have_gathered(
-    app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = utc_now()
-    with app.database.transaction(owner.tenant_id) as tx:
-        cube = administer.create_cube(tx, owner, name="to-index", description="", policy={}, now=now)
-    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
-    prepared = remember.prepare_items(app.embedder, "to-index", items=items, branch="main", now=now)
-    with app.database.transaction(owner.tenant_id) as tx:
-        job_id = remember.write(tx, owner, prepared, now=now).jobs[0]
-        branch = cubes.find_branch(tx, cube.id, "main")
-
-    def go() -> dict[str, Any] | None:
-        alter(app, owner, job_id, "run_after = now(), state = 'queued'")
-        assert work.run_job(app, owner.tenant_id, job_id) == "succeeded"
-        return look(app, owner, job_id).result
-
-    assert go() == {"indexed": 0, "waiting": 12}
-    monkeypatch.setattr(indexing, "INDEX_AFTER", 10)
-    assert go() == {"indexed": 0, "waiting": 12}  # small enough to be compared exactly, however many wait
-    monkeypatch.setattr(indexing, "EXACT", 11)
-    monkeypatch.setattr(indexing, "BATCH", 5)
-    assert go() == {"indexed": 12, "waiting": 0}
-    assert go() == {"indexed": 0, "waiting": 0}
-    with app.database.transaction(owner.tenant_id) as tx:
-        assert present.pending(tx, branch.id) == 0
-
-
-def test_whatever_changes_much_leaves_work_for_the_vector_graph(
-    app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(revision_writer, "MANY", 10)
-    now = utc_now()
-    with app.database.transaction(owner.tenant_id) as tx:
-        cube = administer.create_cube(tx, owner, name="rolled-back", description="", policy={}, now=now)
-    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
-    prepared = remember.prepare_items(app.embedder, "rolled-back", items=items, branch="main", now=now)
-    with app.database.transaction(owner.tenant_id) as tx:
-        remember.write(tx, owner, prepared, now=now)
-    for to in (0, 1):
-        with app.database.transaction(owner.tenant_id) as tx:
-            tx.run("DELETE FROM jobs WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube.id)
-            branch.rollback(tx, owner, "rolled-back", to=to, branch="main", now=now)
-            promised = tx.scalar("SELECT count(*) FROM jobs WHERE cube_id = :cube AND kind = 'index'", cube=cube.id)
-        assert promised == to  # what only leaves needs no work
-
-
-def test_indexing_a_cube_that_is_gone_is_no_failure(app: App, owner: Principal, promise: Callable[..., UUID]) -> None:
-    job_id = promise("index", payload={"branch": "main"}, cube_id=UUID(int=5))
-    assert work.run_job(app, owner.tenant_id, job_id) == "succeeded"
 
 
 def test_a_process_that_is_to_stop_hands_its_job_back(app: App, owner: Principal, promise: Callable[..., UUID]) -> None:
