@@ -290,8 +290,8 @@ class _Outcome:
         if draft.kind is not Kind.TURN or draft.session_id is None:
             return draft
         if draft.session_id not in self._ordinals:
-            last = memories.last_turn(self.writer.tx, self._view, draft.session_id)
-            self._ordinals[draft.session_id] = 0 if last is None else (last.ordinal or 0) + 1
+            last = memories.last_ordinal(self.writer.tx, self._view, draft.session_id)
+            self._ordinals[draft.session_id] = 0 if last is None else last + 1
         ordinal = self._ordinals[draft.session_id]
         self._ordinals[draft.session_id] += 1
         return replace(draft, ordinal=ordinal)

@@ -97,9 +97,9 @@ def find(tx: Transaction, reference: str, *, lock: bool = False) -> Cube:
     suffix = " FOR UPDATE" if lock else ""
     row = None
     if (cube_id := _as_uuid(reference)) is not None:
-        row = tx.first(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND id = :id" + suffix, id=cube_id)
+        row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND id = :id" + suffix, id=cube_id)
     if row is None:
-        row = tx.first(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND name = :name" + suffix, name=reference)
+        row = tx.row(f"SELECT {_CUBE} FROM cubes WHERE tenant_id = :tenant AND name = :name" + suffix, name=reference)
     if row is None:
         raise NotFound("no such cube")
     tx.enter(row["id"], row["policy"])
@@ -295,7 +295,7 @@ def view_for_query(
 ) -> tuple[View, Asked]:
     """The same, with what a query asks of the branch: one round trip for both. `folded`: of folded memories too."""
     lowered = query.lower()
-    row = tx.first(
+    row = tx.row(
         RESOLVE,
         cube_id=_as_uuid(reference),
         cube_name=reference,

@@ -14,12 +14,10 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping
-
 from memos.errors import NotFound
 from memos.rules.kv_address import Chunk
 from memos.rules.kv_layout import CHUNK_TOKENS, Group
-from memos.store.transaction import Transaction
+from memos.store.transaction import Row, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +240,7 @@ def standings_of(tx: Transaction, cube_id: UUID, keys: Collection[bytes]) -> lis
     )
 
 
-def _standings(rows: Sequence[RowMapping]) -> list[Standing]:
+def _standings(rows: Sequence[Row]) -> list[Standing]:
     return [
         Standing(
             **{**row, "key": bytes(row["key"]), "parent_key": bytes(row["parent_key"]), "sizes": row["sizes"] or {}}

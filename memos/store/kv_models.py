@@ -43,7 +43,7 @@ def register(tx: Transaction, model_key: str, name: str, spec: Mapping[str, Any]
 
 def find(tx: Transaction, reference: str) -> Model:
     """By model key, or the newest of that name."""
-    row = tx.first(
+    row = tx.row(
         f"SELECT {_MODEL} FROM kv_models WHERE tenant_id = :tenant AND (model_key = :ref OR name = :ref) "
         "ORDER BY model_key = :ref DESC, created_at DESC LIMIT 1",
         ref=reference,

@@ -109,7 +109,7 @@ def find(tx: Transaction, cube_id: UUID, branch_id: int, model_key: str, source_
 
 
 def get(tx: Transaction, plan_id: UUID) -> StoredPlan:
-    row = tx.first(f"SELECT {_COLUMNS} FROM kv_plans p WHERE p.tenant_id = :tenant AND p.id = :id", id=plan_id)
+    row = tx.row(f"SELECT {_COLUMNS} FROM kv_plans p WHERE p.tenant_id = :tenant AND p.id = :id", id=plan_id)
     if row is None:
         raise NotFound("no such plan")
     return StoredPlan(**row)

@@ -9,23 +9,30 @@ What was derived from memories at hand is folded (see `folds`) and has lists of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
-
-from sqlalchemy import RowMapping
 
 from memos.store import folds
 from memos.store.cubes import Branch
 from memos.store.folds import IMPACT
 from memos.store.memories import Version
-from memos.store.transaction import Transaction
+from memos.store.transaction import Row, Transaction
 
 RECALLABLE = frozenset({"generated", "activated", "frozen"})
 
 
-def apply(tx: Transaction, branch: Branch, number: int, *, leave: Sequence[Version], enter: Sequence[int]) -> None:
-    """Bring the indexes of a branch to revision `number`: old versions leave, new version ids enter."""
+def apply(
+    tx: Transaction,
+    branch: Branch,
+    number: int,
+    *,
+    leave: Sequence[Version],
+    enter: Sequence[int],
+    new: Collection[UUID] = (),
+) -> None:
+    """Bring the indexes of a branch to revision `number`: old versions leave, new version ids enter. `new` are memories
+    that nobody knew before this revision, so that nothing older can have been made from them."""
     if branch.base_branch_id is not None:
         # A branch that inherits is read through its lineage; an index of its own rows alone would answer wrongly.
         leave, enter = (), ()
@@ -43,7 +50,7 @@ def apply(tx: Transaction, branch: Branch, number: int, *, leave: Sequence[Versi
         folded_terms=came.folded_terms - left.folded_terms,
     )
     # A memory that only got another version is at hand before and after.
-    if turned := came.ids ^ left.ids:
+    if turned := (came.ids ^ left.ids).difference(new):
         folds.follow(tx, branch, turned)
 
 
@@ -58,7 +65,7 @@ class _Moved:
     folded_terms: int = 0
 
     @classmethod
-    def of(cls, row: RowMapping | None) -> _Moved:
+    def of(cls, row: Row | None) -> _Moved:
         if row is None or row["ids"] is None:
             return cls()
         return cls(frozenset(row["ids"]), *(int(row[name]) for name in ("memories", "terms", "folded", "folded_terms")))

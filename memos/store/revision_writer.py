@@ -181,6 +181,7 @@ class RevisionWriter:
             number,
             leave=[c.before for c in changes if c.before and c.before.branch_id == self.branch.id],
             enter=entering,
+            new={c.memory_id for c in changes if c.fresh},
         )
         if len(entering) >= MANY:
             jobs.promise_index(self.tx, self.cube.id, self.branch.name)
