@@ -21,7 +21,7 @@ from memos.rules.header import DEFAULT_PRIORITY, Draft, Kind, Sensitivity, dedup
 from memos.rules.injection import Finding
 from memos.rules.suspicion import look_at
 from memos.services import suspicion
-from memos.services.encode import encode
+from memos.services.encode import Encoding
 from memos.services.etags import require_match
 from memos.services.views import Written, WrittenMemory
 from memos.store import audit, jobs, memories, usage
@@ -81,7 +81,9 @@ def prepare_messages(
     """Turns of one session. Without a time of its own a message is stamped `now`, a microsecond after the one before,
     so that someone who says "ok" twice in one request has said it twice."""
     drafts = [_keyed(turn(m, session_id, now + timedelta(microseconds=i))) for i, m in enumerate(messages)]
-    return Prepared(cube, branch, "messages", drafts, encode(embedder, drafts), findings=_looked_at(drafts))
+    encoding = Encoding(embedder, drafts)
+    findings = _looked_at(drafts)
+    return Prepared(cube, branch, "messages", drafts, encoding.result(), findings=findings)
 
 
 def turn(message: MessageIn, session_id: str, now: datetime) -> Draft:
@@ -131,8 +133,9 @@ def prepare_document(
     ]
     if not drafts:
         raise Invalid("the text holds nothing but white space", where=["body", "text"])
+    encoding = Encoding(embedder, drafts)
     findings = _looked_at(drafts)
-    return Prepared(cube, branch, "document", drafts, encode(embedder, drafts), document=external_id, findings=findings)
+    return Prepared(cube, branch, "document", drafts, encoding.result(), document=external_id, findings=findings)
 
 
 def prepare_items(embedder: Embedder, cube: str, *, items: Sequence[ItemIn], branch: str, now: datetime) -> Prepared:
@@ -159,7 +162,9 @@ def prepare_items(embedder: Embedder, cube: str, *, items: Sequence[ItemIn], bra
         )
         for i in items
     ]
-    return Prepared(cube, branch, "memories", drafts, encode(embedder, drafts), findings=_looked_at(drafts))
+    encoding = Encoding(embedder, drafts)
+    findings = _looked_at(drafts)
+    return Prepared(cube, branch, "memories", drafts, encoding.result(), findings=findings)
 
 
 def _looked_at(drafts: Sequence[Draft]) -> list[Finding]:

@@ -235,8 +235,7 @@ class RevisionWriter:
 
     def _inherited(self, memory_ids: list[UUID]) -> dict[UUID, Version]:
         """What the base branches would show of these memories if this branch said nothing."""
-        below = self.view.lineage[1:]
-        if not below or not memory_ids:
+        if not memory_ids or not (below := self.view.lineage[1:]):
             return {}
         return memories.get_many(self.tx, replace(self.view, lineage=below, at=-1), memory_ids)
 
