@@ -192,6 +192,7 @@ def _engine(url: str, settings: Settings, application_name: str) -> Engine:
         max_overflow=0,
         pool_timeout=settings.pool_timeout_s,
         pool_recycle=1_800,
+        pool_use_lifo=True,  # the connection used last has its plans, and its backend the caches, at hand
         hide_parameters=True,  # an error's text goes to logs, its parameters are memories
         connect_args={
             "application_name": application_name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -38,11 +38,9 @@ class Trace:
 
 
 _COLUMNS = tuple(Trace.__dataclass_fields__)
-_JSON = frozenset({"request", "revisions", "route", "items", "dropped"})
-_VALUES = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in _COLUMNS)
 _INSERT = (
-    f"INSERT INTO traces (tenant_id, {', '.join(_COLUMNS)}) VALUES (:tenant, {_VALUES}) "
-    "ON CONFLICT (tenant_id, id) DO NOTHING"
+    f"INSERT INTO traces (tenant_id, {', '.join(_COLUMNS)}) SELECT :tenant, {', '.join(_COLUMNS)} "
+    "FROM jsonb_populate_recordset(CAST(NULL AS traces), CAST(:records AS jsonb)) ON CONFLICT (tenant_id, id) DO NOTHING"
 )
 
 _DROP_ERASED = (
@@ -53,10 +51,14 @@ _DROP_ERASED = (
 
 def add(tx: Transaction, traces: Sequence[Trace]) -> None:
     """Write traces, but for those that name a memory which has been erased since the question was answered."""
-    for trace in traces:
-        row = asdict(trace)
-        tx.run(_INSERT, **{name: json.dumps(value) if name in _JSON else value for name, value in row.items()})
+    records = [{name: getattr(trace, name) for name in _COLUMNS} for trace in traces]
+    tx.run(_INSERT, records=json.dumps(records, default=_literal))
     tx.run(_DROP_ERASED, ids=[trace.id for trace in traces])
+
+
+def _literal(value: UUID | datetime | bytes) -> str:
+    """As PostgreSQL reads the type from a string."""
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 def find(tx: Transaction, trace_id: UUID) -> Trace | None:
