@@ -1,14 +1,14 @@
 """Bulk loading through the service's own library instead of HTTP, with vectors made from a pool of real ones.
 
 Rows, indexes and revisions are written by the code that serves requests; only the embedder is replaced. A text gets the
-vector of some pool text, turned a little: neighbourhoods stay as real embeddings have them, at none of their cost.
+vector of some pool text, turned a little: neighbourhoods stay as real embeddings have them, at none of their cost. A
+further version gets the real vector of the memory it changes, turned a little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import groupby
 
 import numpy as np
@@ -54,13 +54,17 @@ class PerturbedEmbedder:
     def __init__(self, embedder: Embedder) -> None:
         self.dimensions = embedder.dimensions
         self.max_tokens = embedder.max_tokens
+        self.real = embedder
         self._pool = embedder.embed([memory("pool", n).content for n in range(POOL)])
         self._dice = np.random.default_rng(7)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        chosen = self._pool[self._dice.integers(0, POOL, len(texts))]
-        noise = self._dice.normal(0, TURN / np.sqrt(self.dimensions), chosen.shape).astype(np.float32)
-        turned = chosen + noise
+        return self.turned(self._pool[self._dice.integers(0, POOL, len(texts))])
+
+    def turned(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unit vectors near those given, as of the same texts a little changed."""
+        noise = self._dice.normal(0, TURN / np.sqrt(self.dimensions), vectors.shape).astype(np.float32)
+        turned = vectors + noise
         return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
@@ -99,21 +103,22 @@ class DirectLoader:
 
     def revise(self, cube_id: str, memories: Iterable[Memory], versions: int, step: Step) -> None:
         numbered = list(memories)
+        # An edit stays near what its memory says: one that moved it elsewhere would make every question unsure.
+        own = self._embedder.real.embed([m.content for m in numbered])
         for version in range(1, versions + 1):
             for start in range(0, len(numbered), EDITS_PER_REVISION):
-                part = numbered[start : start + EDITS_PER_REVISION]
-                self._edit(cube_id, part, version, utc_now())
-                step(len(part))
+                part = slice(start, start + EDITS_PER_REVISION)
+                self._edit(cube_id, numbered[part], self._embedder.turned(own[part]), version)
+                step(len(numbered[part]))
 
     def _write(self, prepared: Prepared) -> None:
         with self._database.transaction(self._who.tenant_id) as tx:
             remember.write(tx, self._who, prepared, now=utc_now())
 
-    def _edit(self, cube_id: str, part: Sequence[Memory], version: int, now: datetime) -> None:
+    def _edit(self, cube_id: str, part: Sequence[Memory], vectors: NDArray[np.float32], version: int) -> None:
         texts = [edited(m, version) for m in part]
-        vectors = self._embedder.embed(texts)
         with self._database.transaction(self._who.tenant_id) as tx:
-            writer = RevisionWriter(tx, cube_id, cubes.MAIN, now=now)
+            writer = RevisionWriter(tx, cube_id, cubes.MAIN, now=utc_now())
             keys = [_key(m) for m in part]
             ids = memories.by_dedup_key(tx, writer.cube.id, keys)
             rows = memories.get_many(tx, writer.view, ids.values())
