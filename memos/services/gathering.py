@@ -26,7 +26,7 @@ from memos.services.recall_buffer import RecallBuffer
 from memos.services.spaces import Spaces
 from memos.services.trace_buffer import TraceBuffer
 from memos.services.views import RouteView
-from memos.store import cubes, found, search
+from memos.store import cubes, search
 from memos.store.cubes import Asked, At, View
 from memos.store.engine import Database
 from memos.store.found import Found
@@ -105,8 +105,8 @@ def gather(
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
     One round trip says what is asked of, one finds candidates, one reads those that are shown. Each further look is one more:
-    the second (three with words of the best hits), one at a time the question names, one at the archive; and in a cube
-    with derived memories one asks whether something replaced the best hits.
+    the second (three with words of the best hits), one at a time the question names, one at the archive, one at what replaced
+    the best hits where some of them tell what is over.
     """
     who.require(Scope.READ)
     moment = asked.now or clock
@@ -142,7 +142,7 @@ def gather(
         )
         looked = Looked(tx, views, understood, plan, request, named, vectors)
         ranking, sure, escalated = _looked_through(looked, plan, asked, tree)
-        scored = _spelled(tx, looked, ranking, asked.limit)
+        scored = _spelled(looked, ranking, asked.limit)
     if named != guessed:
         recall.speakers.learn(scope, asked.query, named)
     recall.spaces.learn(scope, spaces)
@@ -175,7 +175,7 @@ def _looked_through(looked: Looked, plan: Plan, asked: SearchQuery, tree: Filter
     if looked.gains or looked.timely:
         ranking = looked.ranking()
     with stage("heirs"):
-        looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF))
+        looked.look_for_heirs(ranking, min(asked.limit, HEIRS_OF), _places(ranking, asked.limit))
     if looked.lifted:
         ranking = looked.ranking()
     # Who names a state has said where to look, and a past state has no archive of what faded since.
@@ -219,14 +219,22 @@ def _views(
     return views
 
 
-def _spelled(tx: Transaction, looked: Looked, ranking: Ranking, limit: int) -> list[Scored]:
+def _derived(ranking: Ranking, limit: int) -> bool:
+    """Whether the best candidates hold some that were made from others. Only of folded ones the sources are at hand."""
+    return bool(ranking.pool.folded[ranking.places[:limit]].any())
+
+
+def _places(ranking: Ranking, limit: int) -> int:
+    """How many of the best candidates are read in full: a few more where the sources of some are to be found among them."""
+    return max(limit, routing.JUDGED) if _derived(ranking, limit) else limit
+
+
+def _spelled(looked: Looked, ranking: Ranking, limit: int) -> list[Scored]:
     """The best candidates with all that is said of them; what was derived never stands before its sources."""
-    # Only folded candidates have sources at hand, and then a few more places are needed to find these.
-    derived = bool(ranking.pool.folded[ranking.places[:limit]].any())
-    best = ranking.best(max(limit, routing.JUDGED) if derived else limit)
-    rows = found.spell_out(tx, [one.version_id for one in best])
+    best = ranking.best(_places(ranking, limit))
+    rows = looked.spelled([one.version_id for one in best])
     scored = [Scored(rows[one.version_id], looked.cube_of(one.version_id), one) for one in best]
-    return after_sources([(one, one.origin) for one in scored])[:limit] if derived else scored
+    return after_sources([(one, one.origin) for one in scored])[:limit] if _derived(ranking, limit) else scored
 
 
 def _kinds(granularity: str | Sequence[str]) -> list[str] | None:

@@ -16,6 +16,7 @@ from memos.services.spaces import Vectors
 from memos.store import found, said_when, search, search_archive
 from memos.store import succession as store_succession
 from memos.store.cubes import Asked, View
+from memos.store.found import Found
 from memos.store.search import Corpus, Depth, Request
 from memos.store.transaction import Transaction
 
@@ -44,6 +45,9 @@ class Looked:
         self._named, self._vectors = named, vectors
         self._pools: list[Pool] = []
         self._corpora: list[Corpus] = []
+        self._spelled: dict[int, Found] = {}
+        now = succession.asks_for_now(understood.features.text, understood.times, request.as_of)
+        self._heirs = now and any(view.present and view.branch.folded_count for view, _ in views)
 
     @property
     def has_archive(self) -> bool:
@@ -102,7 +106,7 @@ class Looked:
         if not graph_routing.may_walk(question, budget) or facts * 2 < len(best):
             return
         view, about = self._views[0]
-        rows = found.spell_out(self._tx, [one.version_id for one in best])
+        rows = self.spelled([one.version_id for one in best])
         seeds = [(row.memory_id, row.kind, one.score) for one in best if (row := rows.get(one.version_id))]
         request = replace(self._request, documents=about.documents, embedding=self._vectors[view.space])
         gained = graph_gains(
@@ -134,7 +138,7 @@ class Looked:
         offset = when_asked.offset(self._understood.features.text)
         best = ranking.best(1)
         if offset is not None and best:
-            row = found.spell_out(self._tx, [best[0].version_id])[best[0].version_id]
+            row = self.spelled([best[0].version_id])[best[0].version_id]
             windows = [offset.window(when_asked.anchor_of(row.text, row.created_at))]
         for window in windows:
             for place, (view, _) in enumerate(self._views):
@@ -158,25 +162,34 @@ class Looked:
         self.read += len(pool)
         return len(pool) > 0
 
-    def look_for_heirs(self, ranking: Ranking, limit: int) -> None:
-        """At what replaced what the best hits say, where the question is about how things are (see `rules.succession`)."""
-        now = self._request.as_of
-        if not succession.asks_for_now(self._understood.features.text, self._understood.times, now):
+    def look_for_heirs(self, ranking: Ranking, limit: int, shown: int) -> None:
+        """At what replaced what the best `limit` hits say, where the question is about how things are (see
+        `rules.succession`). `shown` are likely to be the answer, and read in the same round trip."""
+        if not self._heirs:
             return
-        best, terms = [one.version_id for one in ranking.best(limit)], self._understood.features.terms
+        best = [one.version_id for one in ranking.best(max(limit, shown))]
+        rows, best = self.spelled(best, tellers=best[:limit]), best[:limit]
+        terms = self._understood.features.terms
+        over = {attribute for one in best if one in rows for attribute in rows[one].told}
+        if not (asked := {attribute for attribute in over if succession.asks_for(terms, attribute)}):
+            return
         over_now: list[succession.Succession] = []
         fetched = False
         for place, (view, _) in enumerate(self._views):
-            over = store_succession.told(self._tx, view, best, now)
-            asked = {attribute for attribute in over if succession.asks_for(terms, attribute)}
-            if not asked:
-                continue
-            known = store_succession.successions(self._tx, view, best, asked, now)
-            fetched = self._fetch(place, {heir for one in known for heir in one.heirs}) or fetched
-            over_now += known
+            if view.present and view.branch.folded_count:
+                known = store_succession.successions(self._tx, view, best, asked, self._request.as_of)
+                fetched = self._fetch(place, {heir for one in known for heir in one.heirs}) or fetched
+                over_now += known
         if over_now:
             ranked = self.ranking() if fetched else ranking
             self.lifted = succession.lifts(over_now, ranked.evidence_by_version())
+
+    def spelled(self, version_ids: Sequence[int], tellers: Collection[int] = ()) -> dict[int, Found]:
+        """All that is said of some candidates, read once. Of `tellers` also what they told that is over."""
+        if unread := [one for one in version_ids if one not in self._spelled or one in tellers]:
+            as_of = self._request.as_of if tellers else None
+            self._spelled |= found.spell_out(self._tx, unread, tellers=tellers, as_of=as_of)
+        return {one: self._spelled[one] for one in version_ids if one in self._spelled}
 
     def ranking(self) -> Ranking:
         return order(

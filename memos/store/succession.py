@@ -10,18 +10,11 @@ from memos.store.cubes import View
 from memos.store.transaction import Transaction
 
 
-def told(tx: Transaction, view: View, version_ids: Sequence[int], as_of: datetime) -> set[str]:
-    """The attributes of which some versions told a value that is over: the little that most searches need to ask."""
-    if not view.present or not view.branch.folded_count or not version_ids:
-        return set()
-    rows = tx.tuples(_TOLD, cube=view.cube.id, versions=list(version_ids), as_of=as_of)
-    return {attribute for (attribute,) in rows}
-
-
 def successions(
     tx: Transaction, view: View, version_ids: Sequence[int], attributes: Collection[str], as_of: datetime
 ) -> list[Succession]:
-    """What the present has for the values of these attributes that the versions told and that are over."""
+    """What the present has for the values of these attributes that the versions told and that are over (compare what `found`
+    says of each)."""
     rows = tx.tuples(
         _SUCCESSIONS,
         branch=view.branch.id,
@@ -36,19 +29,16 @@ def successions(
     return [Succession(hit, tuple(dict.fromkeys(known))) for hit, known in sorted(heirs.items())]
 
 
-_OVER = """FROM memory_versions i
+# A fact may have been replaced several times, and each replacement knows only the one before it.
+_SUCCESSIONS = """
+WITH RECURSIVE line (hit, memory_id, version, steps) AS (
+    SELECT i.id, v.memory_id, v.version, 0 FROM memory_versions i
     JOIN memory_sources s ON s.tenant_id = :tenant AND s.cube_id = :cube AND s.source_memory_id = i.memory_id
     JOIN memory_versions v ON v.tenant_id = :tenant AND v.cube_id = :cube AND v.memory_id = s.memory_id
         AND v.version = s.version AND v.kind = 'fact' AND v.valid_to <= :as_of
     JOIN claims c ON c.tenant_id = :tenant AND c.content_id = v.content_id
-    WHERE i.tenant_id = :tenant AND i.id = ANY(:versions) AND i.kind IN ('turn', 'passage')"""
-# No table of the present takes part: this is asked by nearly every search, and nearly always finds nothing.
-_TOLD = f"SELECT DISTINCT c.attribute_key {_OVER}"
-# A fact may have been replaced several times, and each replacement knows only the one before it.
-_SUCCESSIONS = f"""
-WITH RECURSIVE line (hit, memory_id, version, steps) AS (
-    SELECT i.id, v.memory_id, v.version, 0 {_OVER} AND c.attribute_key = ANY(:attributes)
-        AND EXISTS (SELECT 1 FROM heads h
+    WHERE i.tenant_id = :tenant AND i.id = ANY(:versions) AND i.kind IN ('turn', 'passage')
+        AND c.attribute_key = ANY(:attributes) AND EXISTS (SELECT 1 FROM heads h
             WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND h.memory_id = v.memory_id AND h.version_id = v.id)
     UNION
     SELECT o.hit, v.memory_id, v.version, o.steps + 1 FROM line o
