@@ -37,7 +37,7 @@ class Usage:
 class MemoryWatch:
     """Samples in a thread while open; `peaks` maps api, worker, beat, supervisor, warden, postgres and valkey to a Usage."""
 
-    def __init__(self, pid: int | None, data_dir: Path | None, *, every_s: float = 1.0) -> None:
+    def __init__(self, pid: int | None, data_dir: Path | None, *, every_s: float = 5.0) -> None:
         self._pid = pid
         self._data_dir = data_dir
         self._every_s = every_s
