@@ -46,8 +46,10 @@ class Looked:
         self._pools: list[Pool] = []
         self._corpora: list[Corpus] = []
         self._spelled: dict[int, Found] = {}
-        now = succession.asks_for_now(understood.features.text, understood.times, request.as_of)
-        self._heirs = now and any(view.present and view.branch.folded_count for view, _ in views)
+        # Whether what replaced a hit matters: to questions about how things are, in cubes where facts were read out of texts.
+        self._heirs_matter = succession.asks_for_now(understood.features.text, understood.times, request.as_of) and any(
+            _has_derived(view) for view, _ in views
+        )
 
     @property
     def has_archive(self) -> bool:
@@ -163,9 +165,9 @@ class Looked:
         return len(pool) > 0
 
     def look_for_heirs(self, ranking: Ranking, limit: int, shown: int) -> None:
-        """At what replaced what the best `limit` hits say, where the question is about how things are (see
-        `rules.succession`). `shown` are likely to be the answer, and read in the same round trip."""
-        if not self._heirs:
+        """At what replaced what the best `limit` hits say (see `rules.succession`). The best `shown` are likely to be the
+        answer, and read in the same round trip."""
+        if not self._heirs_matter:
             return
         best = [one.version_id for one in ranking.best(max(limit, shown))]
         rows, best = self.spelled(best, tellers=best[:limit]), best[:limit]
@@ -176,7 +178,7 @@ class Looked:
         over_now: list[succession.Succession] = []
         fetched = False
         for place, (view, _) in enumerate(self._views):
-            if view.present and view.branch.folded_count:
+            if _has_derived(view):
                 known = store_succession.successions(self._tx, view, best, asked, self._request.as_of)
                 fetched = self._fetch(place, {heir for one in known for heir in one.heirs}) or fetched
                 over_now += known
@@ -221,6 +223,10 @@ def _summed(*gains: Mapping[int, float]) -> dict[int, float]:
 
 def depth_of(probe: routing.Probe) -> Depth:
     return Depth(probe.per_channel, probe.postings, probe.neighbours, probe.rim, probe.whole)
+
+
+def _has_derived(view: View) -> bool:
+    return view.present and view.branch.folded_count > 0
 
 
 def _looks_back(view: View) -> bool:
