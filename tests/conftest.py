@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import make_url
@@ -22,6 +23,7 @@ from memos.rules.access import Principal
 from memos.settings import Settings
 from memos.store import tenants
 from memos.store.schema import migrate
+from memos.tracing import configure_tracing, stop_tracing
 from memos.wiring import App, build_app
 from tests.servers import reachable_root, start_postgres, start_valkey
 
@@ -93,6 +95,15 @@ def owner(app: App) -> Principal:
 def other_tenant(app: App, owner: Principal) -> UUID:
     with app.database.transaction(owner.tenant_id) as tx:
         return tenants.create(tx, "other").id
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """What is traced meanwhile."""
+    exporter = InMemorySpanExporter()
+    assert configure_tracing("test", exporter=exporter)
+    yield exporter
+    stop_tracing()
 
 
 def _create_database(url: str, name: str, template: str | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -21,14 +20,6 @@ from memos.wiring import App
 from tests.conftest import OWNER_KEY
 
 SECRET = "Wilhelmina keeps pralines under the stairs"
-
-
-@pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    assert configure_tracing("test", exporter=exporter)
-    yield exporter
-    stop_tracing()
 
 
 def told(found: ReadableSpan) -> str:

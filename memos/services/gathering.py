@@ -105,7 +105,7 @@ def gather(
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
     One round trip says what is asked of, one finds candidates, one reads those that are shown. Each further look is one more:
-    the second (three with words of the best hits), one at a time the question names, one at the archive, one at what replaced
+    the second (three with words of the best hits), one at a time the question names, one at the archive, two at what replaced
     the best hits where some of them tell what is over.
     """
     who.require(Scope.READ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from memos.rules.access import Principal
 from memos.services import recall
@@ -48,6 +49,18 @@ def test_the_route_says_so_and_a_stranger_to_the_question_is_not_moved(cube: Cub
     reason, channels = route("Who had tea?")
     assert "replaced" not in reason
     assert "graph" not in channels
+
+
+def test_a_sure_search_takes_three_statements_and_a_replaced_hit_two_more(
+    cube: Cube, spans: InMemorySpanExporter
+) -> None:
+    def statements(query: str) -> int:
+        spans.clear()
+        assert shown(cube, query)
+        return sum(one.name.startswith("db ") for one in spans.get_finished_spans())
+
+    assert statements("Who had tea?") == 3
+    assert statements("Where does Marta live?") == 5
 
 
 def test_a_line_of_replacements_is_followed_to_its_end(cube: Cube) -> None:
