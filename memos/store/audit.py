@@ -113,13 +113,7 @@ def record_many(tx: Transaction, acts: Sequence[Act]) -> None:
     """Append acts in order: the chain's head is taken once."""
     if not acts:
         return
-    tx.run(
-        "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES (:tenant, 0, :genesis) ON CONFLICT DO NOTHING",
-        genesis=GENESIS,
-    )
-    head = tx.row("SELECT seq, hash FROM audit_heads WHERE tenant_id = :tenant FOR UPDATE")
-    assert head is not None  # noqa: S101 - inserted above
-    seq, digest = int(head["seq"]), bytes(head["hash"])
+    seq, digest = _taken_head(tx)
     rows: list[dict[str, object]] = []
     for act in acts:
         previous, seq = digest, seq + 1
@@ -138,6 +132,19 @@ def record_many(tx: Transaction, acts: Sequence[Act]) -> None:
         rows,
     )
     tx.run("UPDATE audit_heads SET seq = :seq, hash = :hash WHERE tenant_id = :tenant", seq=seq, hash=digest)
+
+
+def _taken_head(tx: Transaction) -> tuple[int, bytes]:
+    """The chain's head, which is this transaction's alone until it ends; made where a tenant has none yet."""
+    wanted = "SELECT seq, hash FROM audit_heads WHERE tenant_id = :tenant FOR UPDATE"
+    if (found := tx.row(wanted)) is None:
+        tx.run(
+            "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES (:tenant, 0, :genesis) ON CONFLICT DO NOTHING",
+            genesis=GENESIS,
+        )
+        found = tx.row(wanted)
+    assert found is not None  # noqa: S101 - inserted above, here or by another first writer
+    return int(found["seq"]), bytes(found["hash"])
 
 
 @dataclass(frozen=True, slots=True)
