@@ -19,7 +19,7 @@ from benchmarks.corpus import Memory, edited, memory
 from benchmarks.report import Step
 from benchmarks.server import Service
 from memos.embedded import default_data_dir
-from memos.encoders.embedder import DEFAULT_EMBEDDER, Embedder, build_embedder
+from memos.encoders.embedder import Embedder, build_embedder
 from memos.rules import lexical
 from memos.rules.header import dedup_key
 from memos.services import remember
@@ -41,8 +41,9 @@ def perturbed(service: Service, database_url: str | None) -> BulkLoader:
     if database_url is None:
         raise ValueError("the direct loader needs --database-url (the owner's), or a service that this run started")
     home = service.data_dir or default_data_dir()
-    embedder = build_embedder(DEFAULT_EMBEDDER, cache_dir=home / "models")
-    return DirectLoader(Database(app_url(database_url), Settings()), PerturbedEmbedder(embedder), service.key)
+    settings = Settings()
+    embedder = build_embedder(settings.embedder, cache_dir=home / "models")
+    return DirectLoader(Database(app_url(database_url), settings), PerturbedEmbedder(embedder), service.key)
 
 
 class PerturbedEmbedder:
