@@ -49,7 +49,7 @@ SELECT v.id, v.memory_id, v.version, v.kind, v.state, c.text, c.tokens, v.extern
 FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
 WHERE v.tenant_id = :tenant AND v.id = ANY(:versions)
 """
-# Of no memory of the present: this is asked of nearly every search, and nearly always finds nothing.
+# No table of the present takes part: this is asked by nearly every search, and nearly always finds nothing.
 _TOLD = """, CASE WHEN v.id = ANY(:tellers) AND v.kind IN ('turn', 'passage') THEN ARRAY(
            SELECT DISTINCT a.attribute_key FROM memory_sources s
            JOIN memory_versions f ON f.tenant_id = :tenant AND f.cube_id = s.cube_id AND f.memory_id = s.memory_id

@@ -27,7 +27,6 @@ from memos.tracing import statement_span
 
 Nudge = Callable[[UUID, UUID, str], None]
 Row = dict[str, Any]
-_statements: dict[str, TextClause] = {}
 
 
 class Transaction:
@@ -62,7 +61,7 @@ class Transaction:
         self._before_commit: list[Callable[[], None]] = []
         self._after_commit: list[Callable[[], object]] = []
 
-    # Statements go straight to the driver: a write takes twenty-six, and between a statement that is text and rows that are
+    # Statements go straight to the driver: a write takes two dozen, and between a statement that is text and rows that are
     # read by name, the library above has a third of a millisecond each to add and nothing else.
 
     def rows(self, sql: str, **parameters: object) -> list[Row]:
@@ -200,14 +199,10 @@ def _names(cursor: Cursor[Any]) -> list[str]:
     return [] if answer is None else [(answer.fname(place) or b"").decode() for place in range(answer.nfields)]
 
 
+@lru_cache(maxsize=2_000)
 def statement_of(sql: str) -> TextClause:
-    """Parsed once: text() looks for `:names` with a regular expression, which shows on the search path."""
-    statement = _statements.get(sql)
-    if statement is None:
-        if len(_statements) > 2_000:  # composed filters could otherwise grow it without bound
-            _statements.clear()
-        statement = _statements[sql] = text(sql)
-    return statement
+    """Parsed once: text() looks for `:names` with a regular expression, and every write begins with one."""
+    return text(sql)
 
 
 @contextmanager

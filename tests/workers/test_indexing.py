@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,17 +17,22 @@ from memos.wiring import App
 from tests.services.running import look
 
 
+def twelve_facts(app: App, owner: Principal, name: str, now: datetime) -> tuple[UUID, remember.Prepared]:
+    """An empty cube, and what is to be written into it."""
+    with app.database.transaction(owner.tenant_id) as tx:
+        cube = administer.create_cube(tx, owner, name=name, description="", policy={}, now=now)
+    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
+    return cube.id, remember.prepare_items(app.embedder, name, items=items, branch="main", now=now)
+
+
 def test_vectors_move_into_the_graph_once_enough_have_gathered(
     app: App, owner: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = utc_now()
-    with app.database.transaction(owner.tenant_id) as tx:
-        cube = administer.create_cube(tx, owner, name="to-index", description="", policy={}, now=now)
-    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
-    prepared = remember.prepare_items(app.embedder, "to-index", items=items, branch="main", now=now)
+    cube_id, prepared = twelve_facts(app, owner, "to-index", now)
     with app.database.transaction(owner.tenant_id) as tx:
         job_id = remember.write(tx, owner, prepared, now=now).jobs[0]
-        main = cubes.find_branch(tx, cube.id, "main")
+        main = cubes.find_branch(tx, cube_id, "main")
 
     def go() -> dict[str, Any] | None:
         with app.database.transaction(owner.tenant_id) as tx:
@@ -51,17 +57,14 @@ def test_whatever_changes_much_leaves_work_for_the_vector_graph(
 ) -> None:
     monkeypatch.setattr(revision_writer, "MANY", 10)
     now = utc_now()
-    with app.database.transaction(owner.tenant_id) as tx:
-        cube = administer.create_cube(tx, owner, name="rolled-back", description="", policy={}, now=now)
-    items = [remember.ItemIn(Kind.FACT, f"fact number {n}") for n in range(12)]
-    prepared = remember.prepare_items(app.embedder, "rolled-back", items=items, branch="main", now=now)
+    cube_id, prepared = twelve_facts(app, owner, "rolled-back", now)
     with app.database.transaction(owner.tenant_id) as tx:
         remember.write(tx, owner, prepared, now=now)
     for to in (0, 1):
         with app.database.transaction(owner.tenant_id) as tx:
-            tx.run("DELETE FROM jobs WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube.id)
+            tx.run("DELETE FROM jobs WHERE tenant_id = :tenant AND cube_id = :cube", cube=cube_id)
             branch.rollback(tx, owner, "rolled-back", to=to, branch="main", now=now)
-            promised = tx.scalar("SELECT count(*) FROM jobs WHERE cube_id = :cube AND kind = 'index'", cube=cube.id)
+            promised = tx.scalar("SELECT count(*) FROM jobs WHERE cube_id = :cube AND kind = 'index'", cube=cube_id)
         assert promised == to  # what only leaves needs no work
 
 
