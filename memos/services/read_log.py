@@ -9,15 +9,16 @@ is always kept. A process that is killed loses at most the last interval; one th
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
 from uuid import UUID
 
 import structlog
 
 from memos.rules.access import rank
 from memos.rules.header import Sensitivity
-from memos.services.flusher import Flusher
+from memos.services.flusher import Flusher, Written
 from memos.services.remember import utc_now
 from memos.store import audit
 from memos.store.audit import Act
@@ -41,9 +42,7 @@ class ReadLog(Flusher):
     name = "reads"
 
     def __init__(self, database: Database) -> None:
-        super().__init__()
-        self._database = database
-        self._lock = threading.Lock()
+        super().__init__(database)
         self._waiting: dict[UUID, list[Act]] = defaultdict(list)
         self._size = 0
 
@@ -53,19 +52,17 @@ class ReadLog(Flusher):
         if not found and read.door != REFUSED:
             return
         acts = _acts(read, found)
-        with self._lock:
+        with self._waiting_lock:
             if self._size >= MOST_BUFFERED:
                 log.warning("reads_dropped", waiting=self._size)
                 return
             self._waiting[read.tenant_id] += acts
             self._size += len(acts)
 
-    def flush(self) -> None:
-        with self._lock:
-            waiting, self._waiting, self._size = self._waiting, defaultdict(list), 0
+    def _take(self) -> Iterator[Written]:
+        waiting, self._waiting, self._size = self._waiting, defaultdict(list), 0
         for tenant_id, acts in waiting.items():
-            with self._database.transaction(tenant_id) as tx:
-                audit.record_many(tx, acts)
+            yield tenant_id, partial(audit.record_many, acts=acts)
 
 
 def kept(read: Read) -> list[tuple[UUID, int]]:

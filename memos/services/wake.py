@@ -29,7 +29,7 @@ MOST_AT_ONCE = 500
 
 
 def promise(tx: Transaction, cube_id: UUID, branch: str, memory_ids: Collection[UUID]) -> UUID:
-    """Promise to bring memories back. In the transaction that counts them as recalled."""
+    """Promise to bring memories back, after they were counted as recalled."""
     named = [str(memory_id) for memory_id in sorted(memory_ids)[:MOST_AT_ONCE]]
     return jobs.promise(tx, KIND, cube_id=cube_id, payload={"branch": branch, "memory_ids": named})
 
