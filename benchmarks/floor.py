@@ -23,8 +23,10 @@ from pgvector.psycopg import register_vector
 
 from benchmarks.server import Service
 from memos.encoders.embedder import Embedder
+from memos.rules.narrowing import FEW
 from memos.rules.routing import PROBES
 from memos.store.cubes import BREADTH, WIDE_BREADTH, WIDE_FROM
+from memos.store.facets import NUMBER
 
 # Where the present of a cube lives: rows of its main branch in `heads`.
 BRANCH_SQL = """
@@ -57,6 +59,19 @@ FILTER_SQL = """
     AND EXISTS (SELECT FROM memory_versions v WHERE v.tenant_id = heads.tenant_id AND v.id = heads.version_id
                 AND v.metadata ->> 'topic' = %(topic)s)
 """
+# As a search asks with a filter: what lists tell (see memos/store/facets.py). A short list is compared one by one.
+LISTED_SQL = f"""
+    SELECT facet, (SELECT count(*) FROM facets WHERE tenant_id = %(tenant)s AND branch_id = %(branch)s AND facet = a.facet)
+    FROM (SELECT {NUMBER} AS facet FROM (VALUES ('metadata.topic', to_jsonb(CAST(%(topic)s AS text)))) AS f (field, value)) a
+"""
+NARROWED_SQL = {
+    "a list": NEAREST_SQL.replace(
+        "AND indexed AND NOT folded",
+        "AND NOT folded AND version_id IN (SELECT version_id FROM facets WHERE tenant_id = %(tenant)s "
+        "AND branch_id = %(branch)s AND facet = %(facet)s)",
+    ),
+    "the graph": NEAREST_SQL.replace("ORDER BY embedding", "AND facets && ARRAY[%(facet)s] ORDER BY embedding"),
+}
 # How the service sets its searches up; an index is only as good as its settings.
 SESSION_SQL = ("SET hnsw.iterative_scan = relaxed_order",)
 BREADTH_SQL = "SET hnsw.ef_search = {breadth}"
@@ -99,20 +114,27 @@ class Floor:
 
     def recall(self, query: str, *, topic: str | None = None) -> float:
         """The share of the exact nearest that a search with the smallest budget gets from the index; with `topic`, among
-        memories of it."""
+        memories of it, from the list of them or the graph, as a search would choose."""
         vector = self._embedder.embed([query])[0]
-        exact_sql, index_sql = SCAN_SQL, NEAREST_SQL if self.indexed else SCAN_SQL
+        exact_sql, index_sql, facet = SCAN_SQL, NEAREST_SQL if self.indexed else SCAN_SQL, None
         if topic is not None:
-            exact_sql, index_sql = (_filtered(sql) for sql in (exact_sql, index_sql))
+            exact_sql = exact_sql.replace("ORDER BY embedding", f"{FILTER_SQL} ORDER BY embedding")
+            facet, listed = self._listed(topic)
+            index_sql = NARROWED_SQL["a list" if listed <= FEW or not self.indexed else "the graph"]
         with self._connection.transaction():
             for setting in EXACT_SQL:
                 self._connection.execute(setting)
-            exact = self._run(exact_sql, vector, topic)
-        found = self._run(index_sql, vector, topic)
+            exact = self._run(exact_sql, vector, topic=topic)
+        found = self._run(index_sql, vector, facet=facet)
         return len(set(exact) & set(found)) / len(exact) if exact else 1.0
 
-    def _run(self, sql: str, vector: NDArray[np.float32], topic: str | None = None) -> list[str]:
-        parameters = {**self._scope, "vector": HalfVector(vector), "limit": LIMIT, "channel": CHANNEL, "topic": topic}
+    def _listed(self, topic: str) -> tuple[int, int]:
+        row = self._connection.execute(LISTED_SQL.encode(), {**self._scope, "topic": topic}).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
+    def _run(self, sql: str, vector: NDArray[np.float32], **more: object) -> list[str]:
+        parameters = {**self._scope, "vector": HalfVector(vector), "limit": LIMIT, "channel": CHANNEL, **more}
         return [str(row[0]) for row in self._connection.execute(sql.encode(), parameters)]
 
     def _count(self) -> tuple[int, int]:
@@ -142,7 +164,3 @@ def embedded_url(state_file: Path) -> str:
     """The owner's login to the embedded PostgreSQL, from what its launcher remembers (see memos/embedded)."""
     state = json.loads(state_file.read_text())
     return f"postgresql://memos:{state['password']}@127.0.0.1:{state['port']}/memos"
-
-
-def _filtered(sql: str) -> str:
-    return sql.replace("ORDER BY embedding", f"{FILTER_SQL} ORDER BY embedding")

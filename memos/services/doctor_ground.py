@@ -25,7 +25,8 @@ LATE_S = 900.0
 LEFT_AFTER_S = 3_600.0
 
 TABLES = frozenset(erasure.WIPES) | {
-    "tenants", "api_keys", "cubes", "branches", "revisions", "revision_tags", "postings", "terms", "speakers", "audit",
+    "tenants", "api_keys", "cubes", "branches", "revisions", "revision_tags", "postings", "terms", "speakers", "facets",
+    "audit",
     "audit_heads", "transitions", "receipts", "erasure_marks", "events", "event_heads", "webhooks", "deliveries",
 }  # fmt: skip
 

@@ -104,7 +104,8 @@ def gather(
     """Rank the memories of one or several cubes as one corpus. `now` in the query moves the asker's clock.
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
-    One round trip says what is asked of, one finds candidates, one reads those that are shown. Each further look is one more:
+    One round trip says what is asked of, one finds candidates, one reads those that are shown; a filter that lists are kept for
+    takes one to look them up. Each further look is one more:
     the second (three with words of the best hits), one at a time the question names, one at the archive, two at what replaced
     the best hits where some of them tell what is over.
     """
@@ -164,7 +165,7 @@ def _looked_through(looked: Looked, plan: Plan, asked: SearchQuery, tree: Filter
         ranking = looked.ranking()
     # Of the first look also after a second: the words found then raise scores, which proves nothing.
     sure = routing.confidence(routing.shape(ranking.evidence_of_best(routing.JUDGED)))
-    escalated = routing.escalates(plan, sure, len(ranking), looked.documents)
+    escalated = routing.escalates(plan, sure, len(ranking), looked.reach)
     if escalated:
         with stage("second_look"):
             looked.look_again([one.version_id for one in ranking.best(routing.FEEDBACK_HITS)])
@@ -261,6 +262,8 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
     channels = ["dense", "lexical", *(name for name, found in others.items() if found)]
     if not looked.present:
         how = "a past state was asked for: its versions were scanned"
+    elif looked.whole and looked.narrowed:
+        how = "the filter leaves few: every memory it lets through was scored"
     elif looked.whole:
         how = "the cube is small: every memory was scored"
     else:
@@ -279,7 +282,7 @@ def _route(looked: Looked, plan: Plan, sure: float, *, escalated: bool) -> Route
         again += "; what was said or happened at the time asked for counts more"
     if looked.lifted:
         again += "; put what replaced a hit before it"
-    name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.documents)
+    name, cost = routing.runner_up(plan, candidates=looked.read, documents=looked.reach)
     return RouteView(
         granularities=list(plan.granularities),
         channels=channels,

@@ -1,10 +1,12 @@
-"""Indexing: moving fresh vectors of a branch into the vector graph, out of the way of writers."""
+"""Indexing: moving fresh vectors of a branch into the vector graph, out of the way of writers; and listing for filters what an
+older release wrote."""
 
 from __future__ import annotations
 
 from memos.errors import NotFound
 from memos.services.attempt import Attempt, Outcome
-from memos.store import cubes, present
+from memos.store import cubes, facets, present
+from memos.store.cubes import Branch
 
 # Vectors outside the graph are compared one by one, 0.4 ms a thousand. A branch with no more than this many of either side
 # (see `folds`) never enters the graph: its answers are exact, so the same vectors give the same answers whoever holds them,
@@ -28,6 +30,9 @@ def index(attempt: Attempt) -> Outcome:
         except NotFound:
             branch = None
         waiting = present.pending(tx, branch.id) if branch else 0
+        unlisted = branch is not None and facets.undescribed(tx, branch.id)
+    if branch is not None and unlisted:
+        _describe(attempt, branch)
     moved = 0
     if (
         branch is None
@@ -42,3 +47,11 @@ def index(attempt: Attempt) -> Outcome:
         if batch < BATCH:
             return Outcome({"indexed": moved, "waiting": 0})
         attempt.report({"done": moved, "total": max(moved, waiting)})
+
+
+def _describe(attempt: Attempt, branch: Branch) -> None:
+    described = BATCH
+    while described == BATCH:
+        with attempt.saving() as tx:
+            cubes.find(tx, str(branch.cube_id), lock=True)
+            described = facets.describe_some(tx, branch.id, BATCH)

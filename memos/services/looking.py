@@ -16,6 +16,7 @@ from memos.services.spaces import Vectors
 from memos.store import found, said_when, search, search_archive
 from memos.store import succession as store_succession
 from memos.store.cubes import Asked, View
+from memos.store.facets import NOT_NARROWED, narrow
 from memos.store.found import Found
 from memos.store.search import Corpus, Depth, Request
 from memos.store.transaction import Transaction
@@ -46,6 +47,10 @@ class Looked:
         self._pools: list[Pool] = []
         self._corpora: list[Corpus] = []
         self._spelled: dict[int, Found] = {}
+        self._narrowed = [
+            narrow(tx, view.branch.id, request.filter) if search.narrows(view, request) else NOT_NARROWED
+            for view, _ in views
+        ]
         # Whether what replaced a hit matters: to questions about how things are, in cubes where facts were read out of texts.
         self._heirs_matter = succession.asks_for_now(understood.features.text, understood.times, request.as_of) and any(
             _has_derived(view) for view, _ in views
@@ -61,14 +66,29 @@ class Looked:
         return sum(corpus.documents for corpus in self._corpora)
 
     @property
+    def reach(self) -> int:
+        """How many memories may be the answer: fewer than there are where a list tells the few that fit."""
+        sizes = zip(self._corpora, self._narrowed, strict=True)
+        return sum(corpus.documents if narrowed.members is None else narrowed.count for corpus, narrowed in sizes)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether all that was looked at are the few that fit."""
+        return all(narrowed.members is not None for narrowed in self._narrowed)
+
+    @property
     def whole(self) -> bool:
-        return all(search.exhaustive(view, self._request) for view, _ in self._views)
+        return all(
+            search.exhaustive(view, replace(self._request, narrowed=narrowed))
+            for (view, _), narrowed in zip(self._views, self._narrowed, strict=True)
+        )
 
     def look(self) -> None:
         """Fetch what the request asks for from every cube, replacing what was seen before."""
         self._pools, self._corpora = [], []
-        for view, about in self._views:
-            request = replace(self._request, documents=about.documents, embedding=self._vectors[view.space])
+        for (view, about), narrowed in zip(self._views, self._narrowed, strict=True):
+            embedding = self._vectors[view.space]
+            request = replace(self._request, documents=about.documents, embedding=embedding, narrowed=narrowed)
             pool, corpus = search.candidates(self._tx, view, request)
             self._pools.append(pool)
             self._corpora.append(corpus)

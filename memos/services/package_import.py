@@ -34,7 +34,7 @@ from memos.rules.packages import BadPackage, Manifest, Reader, Row, Trust, histo
 from memos.services import doctor_truth
 from memos.services.findings import Verdict
 from memos.services.signing import Keyring
-from memos.store import audit, cubes, erasure, jobs, packages, verify
+from memos.store import audit, cubes, erasure, jobs, packages, verify_indexes
 from memos.store import receipts as receipt_rows
 from memos.store.engine import Database
 from memos.store.package_sections import BY_NAME, SECTIONS
@@ -185,7 +185,7 @@ def _written(tx: Transaction, who: Principal, plan: _Plan, cube_id: UUID, embedd
     _require_whole(tx, plan, cube_id)
     for branch in cubes.list_branches(tx, cube_id):
         if branch.base_branch_id is None:
-            verify.rebuild(tx, branch)
+            verify_indexes.rebuild(tx, branch)
         jobs.promise(tx, "index", cube_id=cube_id, payload={"branch": branch.name})
     last = int(plan.manifest.header["cube"]["last_revision"])
     signer = receipts.key_id(plan.manifest.public)

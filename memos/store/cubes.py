@@ -149,7 +149,7 @@ def update(tx: Transaction, cube: Cube, name: str, description: str, policy: dic
 
 
 # Children before parents, so that no foreign key is ever in the way.
-_OF_BRANCHES = ("heads", "postings", "terms", "speakers", "cursors")
+_OF_BRANCHES = ("heads", "postings", "terms", "speakers", "facets", "cursors")
 _OF_CUBE = (
     "links", "identities", "claims", "mentions", "readings", "entities", "memory_sources", "usage", "staged_vectors",
     "embedding_spaces", "memory_versions", "contents", "quarantine", "holds", "memories", "revision_tags", "revisions",

@@ -1,5 +1,5 @@
-"""The indexes of the present: vectors (`heads`), inverted lists (`postings`), term statistics (`terms`) and names
-(`speakers`).
+"""The indexes of the present: vectors (`heads`), inverted lists (`postings`), term statistics (`terms`), names
+(`speakers`) and lists for filters (`facets`).
 
 They hold one row per recallable memory of a branch and nothing of the past, so a search of today costs the same whether
 a memory has one version or a hundred. All of it is derived from `memory_versions` and `contents` and can be rebuilt.
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from memos.store import folds
 from memos.store.cubes import Branch
+from memos.store.facets import FACETS
 from memos.store.folds import IMPACT
 from memos.store.memories import Version
 from memos.store.transaction import Row, Transaction
@@ -77,7 +78,8 @@ _MOVED = """array_agg(memory_id) AS ids, count(*) AS memories, coalesce(sum(leng
 _ENTER = f"""
 WITH fresh AS (
     SELECT v.id, v.cube_id, v.memory_id, v.version, v.origin, v.kind, v.session_id, v.ordinal, v.name, v.role, v.trust,
-        v.valid_from, v.valid_to, v.expires_at, c.embedding, c.asks, c.label, c.terms, c.counts, c.length
+        v.valid_from, v.valid_to, v.expires_at, v.created_at, {FACETS} AS facets,
+        c.embedding, c.asks, c.label, c.terms, c.counts, c.length
     FROM memory_versions v JOIN contents c ON c.tenant_id = v.tenant_id AND c.id = v.content_id
     WHERE v.tenant_id = :tenant AND v.id = ANY(:ids) AND NOT v.tombstone),
 placed AS MATERIALIZED (
@@ -87,9 +89,12 @@ placed AS MATERIALIZED (
             WHERE o.tenant_id = :tenant AND o.branch_id = :branch AND o.memory_id = s.source_memory_id))) AS folded
     FROM fresh v),
 headed AS (INSERT INTO heads (tenant_id, branch_id, memory_id, version_id, folded, embedding, kind, session_id,
-        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, label, length, terms, counts)
+        ordinal, name, role, trust, valid_from, valid_to, expires_at, created_at, facets, asks, label, length, terms, counts)
     SELECT :tenant, :branch, memory_id, id, folded, embedding, kind, session_id,
-        ordinal, name, role, trust, valid_from, valid_to, expires_at, asks, label, length, terms, counts FROM placed),
+        ordinal, name, role, trust, valid_from, valid_to, expires_at, created_at, facets, asks, label, length, terms, counts
+    FROM placed),
+listed AS (INSERT INTO facets (tenant_id, branch_id, facet, version_id)
+    SELECT :tenant, :branch, f.facet, c.id FROM placed c, unnest(c.facets) AS f (facet)),
 posted AS (INSERT INTO postings (tenant_id, branch_id, folded, term, impact, version_id)
     SELECT :tenant, :branch, c.folded, t.term, {IMPACT}, c.id FROM placed c, unnest(c.terms, c.counts) AS t (term, n)),
 counted AS (INSERT INTO terms (tenant_id, branch_id, folded, term, documents)
@@ -105,7 +110,9 @@ SELECT {_MOVED} FROM placed
 
 _LEAVE = f"""
 WITH gone AS (DELETE FROM heads WHERE tenant_id = :tenant AND branch_id = :branch AND version_id = ANY(:ids)
-    RETURNING version_id AS id, memory_id, name, folded, terms, counts, length),
+    RETURNING version_id AS id, memory_id, name, folded, facets, terms, counts, length),
+unlisted AS (DELETE FROM facets p USING (SELECT c.id, f.facet FROM gone c, unnest(c.facets) AS f (facet)) o
+    WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.facet = o.facet AND p.version_id = o.id),
 unposted AS (DELETE FROM postings p USING (
         SELECT c.id, c.folded, t.term, {IMPACT} AS impact FROM gone c, unnest(c.terms, c.counts) AS t (term, n)) o
     WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.folded = o.folded AND p.term = o.term

@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from memos.rules.filters import Filter
+from memos.store.facets import NOT_NARROWED, Narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Request:
     fill the lexical channel with greetings. `role` is that whose words the query is after.
     Folded memories (see `folds`) are left out unless their kind is asked for: in `kinds`, or among `beside`, the kinds
     that a question of its class is answered with too. `only` asks for these versions, as far as they fulfil all the rest.
+    `narrowed` is what lists tell of `filter`.
     """
 
     embedding: np.ndarray
@@ -45,6 +47,7 @@ class Request:
     only: Sequence[int] | None = None
     named: Collection[str] = ()
     role: str | None = None
+    narrowed: Narrowed = NOT_NARROWED
 
     @property
     def counts_folded(self) -> bool:

@@ -13,8 +13,8 @@ from memos.store.transaction import Transaction
 
 MOST: int = 60
 """The nearest so many of a window are enough: ten are shown."""
-SEARCHED_WHOLE: int = 20_000
-"""In larger cubes only candidates that were found anyway are asked for their time: no index knows the times of all."""
+WIDEST: int = 20_000
+"""Of a window with more in it only candidates that were found anyway are taken: it tells little."""
 
 
 def said_between(
@@ -29,31 +29,41 @@ def said_between(
     rows = tx.tuples(
         _SAID,
         branch=view.branch.id,
-        cube=view.cube.id,
         begin=begin,
         until=until,
         query=HalfVector(embedding),
         most=MOST,
-        whole=view.branch.live_count <= SEARCHED_WHOLE,
+        widest=WIDEST,
         known=list(known),
     )
     return [version_id for version_id, _ in rows]
 
 
 _SAID = """
-WITH timely AS MATERIALIZED (
-    SELECT h.version_id FROM heads h JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = h.version_id
-    WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND h.kind IN ('turn', 'passage')
-        AND (:whole OR h.version_id = ANY(:known)) AND v.created_at >= :begin AND v.created_at < :until
-    UNION
-    SELECT unnest(ARRAY[h.version_id, o.version_id]) FROM heads h
-    JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = h.version_id
-    LEFT JOIN memory_sources s ON s.tenant_id = :tenant AND s.cube_id = :cube AND s.memory_id = v.memory_id
+WITH said AS MATERIALIZED (
+    SELECT h.version_id FROM heads h WHERE h.tenant_id = :tenant AND h.branch_id = :branch
+        AND h.created_at >= :begin AND h.created_at < :until AND h.kind IN ('turn', 'passage') LIMIT :widest + 1),
+told AS MATERIALIZED (
+    SELECT h.version_id FROM heads h WHERE h.tenant_id = :tenant AND h.branch_id = :branch
+        AND h.valid_from >= :begin AND h.valid_from < :until AND h.kind = 'fact' LIMIT :widest + 1),
+found AS MATERIALIZED (
+    SELECT h.version_id, h.kind = 'fact' AS tells FROM heads h
+    WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND h.version_id = ANY(:known)
+        AND CASE h.kind WHEN 'fact' THEN h.valid_from >= :begin AND h.valid_from < :until
+            ELSE h.kind IN ('turn', 'passage') AND h.created_at >= :begin AND h.created_at < :until END),
+tellers AS MATERIALIZED (
+    SELECT version_id FROM told WHERE (SELECT count(*) FROM told) <= :widest
+    UNION SELECT version_id FROM found WHERE tells),
+timely AS MATERIALIZED (
+    SELECT version_id FROM said WHERE (SELECT count(*) FROM said) <= :widest
+    UNION SELECT version_id FROM found
+    UNION SELECT version_id FROM tellers
+    UNION SELECT o.version_id FROM tellers t JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = t.version_id
+    JOIN memory_sources s ON s.tenant_id = :tenant AND s.cube_id = v.cube_id AND s.memory_id = v.memory_id
         AND s.version = v.version
-    LEFT JOIN heads o ON o.tenant_id = :tenant AND o.branch_id = :branch AND o.memory_id = s.source_memory_id
-    WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND h.kind = 'fact'
-        AND h.valid_from >= :begin AND h.valid_from < :until)
+    JOIN heads o ON o.tenant_id = :tenant AND o.branch_id = :branch AND o.memory_id = s.source_memory_id)
 SELECT h.version_id, h.embedding <=> :query AS distance FROM timely t
-JOIN heads h ON h.tenant_id = :tenant AND h.branch_id = :branch AND h.version_id = t.version_id
+CROSS JOIN LATERAL (SELECT * FROM heads m
+    WHERE m.tenant_id = :tenant AND m.branch_id = :branch AND m.version_id = t.version_id LIMIT 1) h
 ORDER BY distance, h.version_id LIMIT :most
 """

@@ -7,8 +7,7 @@ read by `spell_out`: a few wide rows instead of hundreds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from pgvector import HalfVector
@@ -18,17 +17,25 @@ from memos.rules.filters import mentions
 from memos.rules.pool import Pool
 from memos.store.columns import COLUMNS, pool_of
 from memos.store.cubes import View
-from memos.store.filters import compile_filter
+from memos.store.folds import IMPACT
 from memos.store.memories import SHOWN, visible
 from memos.store.request import Corpus, Depth, Request, condition_of, counts
 from memos.store.search_past import of_past
+from memos.store.sides import sides_of
 from memos.store.transaction import Transaction
 
-__all__ = ["Corpus", "Depth", "Request", "candidates", "document_frequencies", "exhaustive", "terms_of"]
+__all__ = ["Corpus", "Depth", "Request", "candidates", "document_frequencies", "exhaustive", "narrows", "terms_of"]
+
+
+def narrows(view: View, request: Request) -> bool:
+    """Whether lists help to find what a filter lets through: they are of the present, which a named state may not be."""
+    return request.filter is not None and view.present and not mentions(request.filter, "state")
 
 
 def exhaustive(view: View, request: Request) -> bool:
-    """Whether every memory is a candidate: a cube this small is read whole, which takes no longer than choosing some."""
+    """Whether every memory that fits is a candidate: so few are read whole, which takes no longer than choosing some."""
+    if request.narrowed.members is not None and request.narrowed.count <= request.depth.whole:
+        return True
     return view.present and _searched(view, request)[0] <= request.depth.whole
 
 
@@ -94,53 +101,8 @@ def candidates(tx: Transaction, view: View, request: Request) -> tuple[Pool, Cor
     return pool_of(columns, len(request.terms)), corpus
 
 
-_FILTERED: Final = """ AND EXISTS (SELECT 1 FROM memory_versions v
-    WHERE v.tenant_id = :tenant AND v.id = {row}.version_id AND {filter} OFFSET 0)"""
-# Where a filter leaves a folded memory but none of its sources, it stands in for them.
-_STANDS_IN: Final = """(NOT h.folded OR h.kind = ANY(:beside) OR NOT EXISTS (
-    SELECT 1 FROM memory_versions m JOIN memory_sources s ON s.tenant_id = :tenant AND s.cube_id = m.cube_id
-        AND s.memory_id = m.memory_id AND s.version = m.version
-    JOIN heads o ON o.tenant_id = :tenant AND o.branch_id = :branch AND o.memory_id = s.source_memory_id
-    JOIN memory_versions v ON v.tenant_id = :tenant AND v.id = o.version_id
-    WHERE m.tenant_id = :tenant AND m.id = h.version_id AND {condition} AND {filter}))"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """Which of the two sides of the indexes, unfolded and folded, take part, and what a row `h` and a posting `p` must
-    fulfil in each. `few`: of the folded side only the nearest are tried."""
-
-    in_channels: Mapping[bool, str]
-    at_last: str
-    posted: Mapping[bool, str]
-    few: bool = False
-
-
-def _sides(request: Request, condition: str, parameters: dict[str, object]) -> _Sides:
-    each = condition.format(row="h")
-    if request.filter is None:
-        if request.kinds is not None:
-            posted = _CHECKED.format(condition="h.kind = ANY(:kinds)")
-            return _Sides({False: each, True: each}, each, {False: posted, True: posted})
-        if request.beside:
-            posted = _CHECKED.format(condition="h.kind = ANY(:beside)")
-            return _Sides({False: each, True: f"{each} AND h.kind = ANY(:beside)"}, each, {False: "", True: posted})
-        return _Sides({False: each}, each, {False: ""})
-    compiled, bound = compile_filter(request.filter)
-    parameters |= bound
-    if request.kinds is not None:
-        compiled += " AND v.kind = ANY(:kinds)"
-    filtered = each + _FILTERED.format(row="h", filter=compiled)
-    posted = _FILTERED.format(row="p", filter=compiled)
-    if request.kinds is not None:
-        return _Sides({False: filtered, True: filtered}, filtered, {False: posted, True: posted})
-    # Hardly ever does a filter keep a fact and not its source: looking for such on and on would cost every filtered search.
-    last = f"{filtered} AND " + _STANDS_IN.format(condition=condition.format(row="v"), filter=compiled)
-    return _Sides({False: filtered, True: filtered}, last, {False: posted, True: posted}, few=True)
-
-
 def _statement(view: View, request: Request, condition: str, parameters: dict[str, object]) -> str:
-    sides = _sides(request, condition, parameters)
+    sides = sides_of(request, condition, parameters)
     folded = "" if True in sides.in_channels else "AND NOT h.folded"
     last = f"{sides.at_last} {folded}"
     columns = COLUMNS.format(counts=counts(request.terms, parameters))
@@ -150,12 +112,26 @@ def _statement(view: View, request: Request, condition: str, parameters: dict[st
         if request.only is not None:
             parameters["only"] = list(request.only)
             last += " AND h.version_id = ANY(:only)"
-        return _EVERYTHING.format(columns=columns, last=last)
+        elif request.narrowed.members is not None:
+            return _EVERYTHING.format(
+                columns=columns, heads=_MEMBERS.format(members=request.narrowed.members), last=last
+            )
+        return _EVERYTHING.format(columns=columns, heads=_HEADS, last=last)
     weights = [_weight(request, term, _searched(view, request)[0]) for term in request.terms]
     parameters |= {"terms": list(request.terms), "weights": weights, "postings": request.depth.postings}
+    around = _AROUND if request.depth.neighbours else ""
+    if request.narrowed.members is not None:
+        heads = _MEMBERS.format(members=request.narrowed.members)
+        return _BOUNDED.format(
+            fitting=_FITTING.format(heads=heads, condition=sides.in_channels[False]),
+            near=" UNION ALL ".join(_NEAR_FITTING.format(which=_SIDE[side]) for side in sides.in_channels),
+            said=_SAID_FITTING,
+            around=around,
+            columns=columns,
+            last=last,
+        )
     return _BOUNDED.format(
-        columns=columns,
-        last=last,
+        fitting="",
         near=" UNION ALL ".join(
             _near(indexed, side, condition, few=sides.few)
             for indexed in (True, False)
@@ -169,7 +145,9 @@ def _statement(view: View, request: Request, condition: str, parameters: dict[st
             )
             for side, posted in sides.posted.items()
         ),
-        around=_AROUND.format(condition=sides.at_last) if request.depth.neighbours else "",
+        around=around,
+        columns=columns,
+        last=last,
     )
 
 
@@ -183,8 +161,11 @@ def _weight(request: Request, term: str, documents: int) -> float:
 
 
 _SIDE: Final = {False: "NOT h.folded", True: "h.folded"}
+_HEADS: Final = "(SELECT * FROM heads m WHERE m.tenant_id = :tenant AND m.branch_id = :branch) h"
+_MEMBERS: Final = """({members}) n CROSS JOIN LATERAL (SELECT * FROM heads m
+    WHERE m.tenant_id = :tenant AND m.branch_id = :branch AND m.version_id = n.version_id LIMIT 1) h"""
 _EVERYTHING = """
-SELECT {columns} FROM heads h WHERE h.tenant_id = :tenant AND h.branch_id = :branch AND {last}
+SELECT {columns} FROM {heads} WHERE {last}
 """
 
 # The vector graphs hold only rows a job has moved in; younger rows are few and scanned exactly. Filters stand inside the
@@ -202,8 +183,15 @@ _SAID = """SELECT p.version_id, p.impact * t.weight AS share
         WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.folded = {side} AND p.term = t.term
             AND t.weight > 0 {checked}
         ORDER BY p.impact DESC LIMIT :postings) p {after}"""
-_CHECKED = """AND EXISTS (SELECT 1 FROM heads h WHERE h.tenant_id = :tenant AND h.branch_id = :branch
-            AND h.version_id = p.version_id AND {condition} OFFSET 0)"""
+# Where a list tells the few that a filter may let through, they are weighed one by one instead.
+_FITTING = """fitting AS MATERIALIZED (
+    SELECT h.version_id, h.folded, h.embedding <=> :query AS distance, h.terms, h.counts, h.length
+    FROM {heads} WHERE {condition}),
+"""
+_NEAR_FITTING = """(SELECT h.version_id, h.distance FROM fitting h WHERE {which} ORDER BY h.distance LIMIT :most)"""
+_SAID_FITTING = f"""SELECT c.version_id, {IMPACT} * w.weight AS share
+    FROM fitting c CROSS JOIN LATERAL unnest(c.terms, c.counts) AS t (term, n)
+    JOIN unnest(CAST(:terms AS text[]), CAST(:weights AS real[])) AS w (term, weight) ON w.term = t.term AND w.weight > 0"""
 _AROUND = """
     UNION
     SELECT n.version_id FROM (
@@ -219,7 +207,7 @@ _AROUND = """
 # Postings know nothing of validity, so the condition is asked of whatever is given out. The laterals with a limit say what
 # the planner cannot know: a few hundred rows, each fetched by its key.
 _BOUNDED = """
-WITH near AS MATERIALIZED ({near}),
+WITH {fitting}near AS MATERIALIZED ({near}),
 said AS MATERIALIZED (
     SELECT version_id, sum(share) AS share FROM ({said}) p GROUP BY version_id ORDER BY share DESC, version_id LIMIT :most),
 hits AS MATERIALIZED (SELECT version_id FROM near UNION SELECT version_id FROM said),

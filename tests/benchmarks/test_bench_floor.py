@@ -12,6 +12,7 @@ from pgvector import HalfVector
 
 from benchmarks.floor import LIMIT, Floor, connect
 from memos.encoders.fake_embedder import FakeEmbedder
+from memos.store.facets import FACETS
 
 TEXTS = [f"note {number} about {topic}" for number in range(40) for topic in ("tulips", "trams")]
 
@@ -48,11 +49,24 @@ def filled_cube(connection: psycopg.Connection[Any], *, indexed: bool) -> tuple[
             "VALUES (%s, %s, %s, %s, %s, %s, 'turn')",
             (found[0], branch[0], memory_id, version[0], indexed, HalfVector(embedder.embed([text])[0])),
         )
+    list_facets(connection)
     return cube, ids
 
 
+def list_facets(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        f"UPDATE heads h SET facets = {FACETS} FROM memory_versions v WHERE v.id = h.version_id AND h.facets IS NULL"
+    )
+    connection.execute(
+        "INSERT INTO facets (tenant_id, branch_id, facet, version_id) SELECT h.tenant_id, h.branch_id, f.facet, h.version_id "
+        "FROM heads h CROSS JOIN LATERAL unnest(h.facets) AS f (facet) ON CONFLICT DO NOTHING"
+    )
+
+
 @pytest.mark.parametrize("indexed", [True, False])
-def test_the_floor_finds_what_is_nearest(connection: psycopg.Connection[Any], indexed: bool) -> None:
+def test_the_floor_finds_what_is_nearest(
+    connection: psycopg.Connection[Any], indexed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cube, ids = filled_cube(connection, indexed=indexed)
     floor = Floor.of_cube(connection, FakeEmbedder(64), str(cube))
     assert (floor.rows, floor.indexed) == (len(TEXTS), len(TEXTS) if indexed else 0)
@@ -63,6 +77,11 @@ def test_the_floor_finds_what_is_nearest(connection: psycopg.Connection[Any], in
     assert floor.recall("note 17 about trams") >= 0.9
     assert floor.recall("note 17 about tulips", topic="trams") >= 0.9
     assert floor.recall("note 17 about tulips", topic="nothing") == 1.0
+    monkeypatch.setattr("benchmarks.floor.FEW", 10)  # more have the topic than are compared one by one
+    assert floor.recall("note 17 about tulips", topic="trams") >= 0.9
+    connection.execute("DELETE FROM facets")
+    monkeypatch.undo()
+    assert floor.recall("note 17 about tulips", topic="trams") == 0.0  # a list that misses some is no recall
 
 
 def test_a_cube_of_another_database_is_an_error(connection: psycopg.Connection[Any]) -> None:

@@ -12,7 +12,7 @@ from benchmarks.arms import WARM_UP_ROUNDS, Arm, compare, summarise
 from benchmarks.bulk import HttpBulkLoader, named, open_loader
 from benchmarks.client import MemosClient
 from benchmarks.corpus import Memory, memories
-from benchmarks.floor import SCAN_SQL, _filtered, database_url, embedded_url
+from benchmarks.floor import database_url, embedded_url
 from benchmarks.report import Step
 from benchmarks.server import Service
 
@@ -90,11 +90,6 @@ def test_the_database_is_the_named_one_or_the_embedded_one(tmp_path: Path, monke
     state.write_text(json.dumps({"password": "pw", "port": 5439, "created": True}))
     assert embedded_url(state) == "postgresql://memos:pw@127.0.0.1:5439/memos"
     assert database_url(Service("http://x", "k", 1, tmp_path), None) == embedded_url(state)
-
-
-def test_the_filter_goes_before_the_order() -> None:
-    sql = _filtered(SCAN_SQL)
-    assert sql.index("%(topic)s") < sql.index("ORDER BY")
 
 
 def test_speed_end_to_end_without_a_floor(run_benchmark: Callable[..., dict[str, Any]], fake_api: Any) -> None:

@@ -124,7 +124,7 @@ def test_every_table_is_either_emptied_or_holds_no_content(owner_url: str) -> No
         "kv_deks", "kv_models", "kv_outcomes", "lifecycle_edges", "quota_usage", "quotas", "receipts", "revision_tags",
         "revisions", "source_trust", "tenants", "transitions", "webhooks",
     }  # fmt: skip
-    by_the_revision = {"postings", "terms", "speakers"}
+    by_the_revision = {"postings", "terms", "speakers", "facets"}
     url = make_url(owner_url).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url) as connection:
         rows = connection.execute(
