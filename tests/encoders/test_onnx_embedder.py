@@ -178,3 +178,17 @@ def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(Misconfigured, match="cannot be built in"):
         OnnxEmbedder(tmp_path / "file" / "cache")
+
+
+def test_nobody_is_told_that_the_model_is_used(tmp_path: Path, model_cache: Path) -> None:
+    """ONNX Runtime reports to its maker unless told not to, and leaves an id for the machine in the home directory."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from memos.encoders.embedder import build_embedder; "
+        "build_embedder('minilm-int8', cache_dir=Path(sys.argv[1])).embed(['hello'])"
+    )
+    # Without what the library takes for a test run, in which it is silent.
+    bare = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(memos.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code, str(model_cache)], env=bare, check=True, capture_output=True)
+    assert list(home.rglob("*")) == []
