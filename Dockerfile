@@ -1,5 +1,7 @@
 # One image for api, worker, beat and the one-shot migration; the command decides. Non-root, read-only root, no compiler.
 FROM python:3.11-slim-bookworm AS build
+# PyTorch for processors only: the build that PyPI gives brings gigabytes of CUDA. Empty for a mirror that has just one.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 WORKDIR /src
 RUN python -m venv /opt/memos
 # Dependencies change less often than code, so they get a layer of their own.

@@ -6,6 +6,7 @@ With xdist every worker is a process of its own and so has servers of its own; n
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,15 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
+    """Embedded ones; with MEMOS_TEST_DATABASE_URL the PostgreSQL it names, of which databases are dropped and made, by one
+    process at a time (`pytest -n 0`): to try another release."""
+    named = os.environ.get("MEMOS_TEST_DATABASE_URL")
     with reachable_root() as root:
-        postgres, valkey = start_postgres(root), start_valkey(root)
-        yield Servers(postgres.url(), valkey.url(), root)
-        postgres.stop()
+        valkey = start_valkey(root)
+        postgres = None if named else start_postgres(root)
+        yield Servers(postgres.url() if postgres else str(named), valkey.url(), root)
+        if postgres:
+            postgres.stop()
         valkey.stop()
 
 
@@ -109,5 +115,6 @@ def spans() -> Iterator[InMemorySpanExporter]:
 def _create_database(url: str, name: str, template: str | None = None) -> None:
     admin = make_url(url).set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
     with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} (FORCE)").format(sql.Identifier(name)))
         copy = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + copy)

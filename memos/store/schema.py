@@ -86,10 +86,16 @@ def expected_revision() -> str:
 
 
 def check_server(connection: Connection) -> None:
-    """Raise `Misconfigured` unless this is PostgreSQL 15 or newer with pgvector 0.8 or newer at hand."""
+    """Raise `Misconfigured` unless this is PostgreSQL 15 or newer with pgvector 0.8 or newer at hand, and text is UTF-8."""
     version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
     if version < MIN_POSTGRES:
         raise Misconfigured(f"PostgreSQL {version // 10_000} is too old: 15 or newer is needed. Upgrade the server.")
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise Misconfigured(
+            f"this database's encoding is {encoding}: memories are UTF-8. Make another with CREATE DATABASE memos TEMPLATE "
+            "template0 ENCODING 'UTF8' LOCALE 'C.UTF-8', and name it in DATABASE_URL."
+        )
     offered = connection.execute(
         text("SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = 'vector'")
     ).scalar()
@@ -129,12 +135,16 @@ def check_width(connection: Connection, dimensions: int) -> None:
         )
 
 
+# Text comes as text also from a database of another encoding, which is then told so (`check_server`).
+_CONNECT = {"connect_timeout": 10, "client_encoding": "utf8"}
+
+
 @contextmanager
 def owner_connection(owner_url: str) -> Iterator[Connection]:
     """A connection as the schema's owner. Raises `Misconfigured` for a URL that is none, `Unavailable` without a server."""
     try:
         url = make_url(owner_url)
-        engine = create_engine(driver_url(owner_url), poolclass=NullPool, connect_args={"connect_timeout": 10})
+        engine = create_engine(driver_url(owner_url), poolclass=NullPool, connect_args=_CONNECT)
     except ArgumentError:
         # Its text is not repeated: it may hold a password.
         raise Misconfigured(
