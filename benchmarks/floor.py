@@ -23,7 +23,7 @@ from pgvector.psycopg import register_vector
 
 from benchmarks.server import Service
 from memos.encoders.embedder import Embedder
-from memos.rules.narrowing import FEW
+from memos.rules.narrowing import few
 from memos.rules.routing import PROBES
 from memos.store.cubes import BREADTH, WIDE_BREADTH, WIDE_FROM
 from memos.store.facets import NUMBER
@@ -120,7 +120,7 @@ class Floor:
         if topic is not None:
             exact_sql = exact_sql.replace("ORDER BY embedding", f"{FILTER_SQL} ORDER BY embedding")
             facet, listed = self._listed(topic)
-            index_sql = NARROWED_SQL["a list" if listed <= FEW or not self.indexed else "the graph"]
+            index_sql = NARROWED_SQL["a list" if listed <= few(self.rows) or not self.indexed else "the graph"]
         with self._connection.transaction():
             for setting in EXACT_SQL:
                 self._connection.execute(setting)

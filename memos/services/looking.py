@@ -48,7 +48,7 @@ class Looked:
         self._corpora: list[Corpus] = []
         self._spelled: dict[int, Found] = {}
         self._narrowed = [
-            narrow(tx, view.branch.id, request.filter) if search.narrows(view, request) else NOT_NARROWED
+            narrow(tx, view.branch, request.filter) if search.narrows(view, request) else NOT_NARROWED
             for view, _ in views
         ]
         # Whether what replaced a hit matters: to questions about how things are, in cubes where facts were read out of texts.

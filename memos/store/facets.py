@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from memos.rules.filters import Filter
-from memos.rules.narrowing import FEW, Must, OneOf, fewest, necessary, told
+from memos.rules.narrowing import Must, OneOf, few, fewest, necessary, told
+from memos.store.cubes import Branch
 from memos.store.transaction import Transaction
 
 MOST: Final = 64
@@ -70,8 +71,9 @@ class Narrowed:
 NOT_NARROWED: Final = Narrowed()
 
 
-def narrow(tx: Transaction, branch_id: int, tree: Filter | None) -> Narrowed:
+def narrow(tx: Transaction, branch: Branch, tree: Filter | None) -> Narrowed:
     """Look up what all matches of a filter must have (`rules.narrowing`): one round trip, none where no list helps."""
+    most = few(branch.live_count)
     if not (musts := necessary(tree)):
         return NOT_NARROWED
     bound: dict[str, object] = {}
@@ -88,16 +90,22 @@ def narrow(tx: Transaction, branch_id: int, tree: Filter | None) -> Narrowed:
             named.append("NULL")
             sources.append(_IN_TIME)
     counted = [
-        f"(SELECT count(*) FROM (SELECT 1 FROM ({source}) s LIMIT {FEW + 1}) c)" for source in (*sources, _UNDESCRIBED)
+        f"(SELECT count(*) FROM (SELECT 1 FROM ({source}) s LIMIT {most + 1}) c)" for source in (*sources, _UNDESCRIBED)
     ]
     with_lists = f"WITH {', '.join(lists)} " if lists else ""
-    [row] = tx.tuples(f"{with_lists}SELECT {', '.join((*counted, *named))}", branch=branch_id, **bound)
+    [row] = tx.tuples(f"{with_lists}SELECT {', '.join((*counted, *named))}", branch=branch.id, **bound)
     *counts, undescribed = row[: len(counted)]
-    return _narrowed(musts, counts, undescribed, row[len(counted) :], told=told(tree))
+    return _narrowed(musts, counts, undescribed, row[len(counted) :], told=told(tree), most=most)
 
 
 def _narrowed(
-    musts: Sequence[Must], counts: Sequence[int], undescribed: int, lists: Sequence[list[int] | None], *, told: bool
+    musts: Sequence[Must],
+    counts: Sequence[int],
+    undescribed: int,
+    lists: Sequence[list[int] | None],
+    *,
+    told: bool,
+    most: int,
 ) -> Narrowed:
     parameters: dict[str, object] = {}
     rows, postings = [], []
@@ -118,7 +126,7 @@ def _narrowed(
         parameters=parameters,
     )
     sizes = [count + undescribed for count in counts]
-    if (least := fewest(sizes)) is None:
+    if (least := fewest(sizes, most)) is None:
         return found
     source = _LISTED.format(list=f":list{least}") if isinstance(musts[least], OneOf) else _IN_TIME
     return replace(found, members=f"{source} UNION {_UNDESCRIBED}", count=sizes[least])

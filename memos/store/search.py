@@ -17,7 +17,6 @@ from memos.rules.filters import mentions
 from memos.rules.pool import Pool
 from memos.store.columns import COLUMNS, pool_of
 from memos.store.cubes import View
-from memos.store.folds import IMPACT
 from memos.store.memories import SHOWN, visible
 from memos.store.request import Corpus, Depth, Request, condition_of, counts
 from memos.store.search_past import of_past
@@ -34,7 +33,7 @@ def narrows(view: View, request: Request) -> bool:
 
 def exhaustive(view: View, request: Request) -> bool:
     """Whether every memory that fits is a candidate: so few are read whole, which takes no longer than choosing some."""
-    if request.narrowed.members is not None and request.narrowed.count <= request.depth.whole:
+    if request.narrowed.members is not None:
         return True
     return view.present and _searched(view, request)[0] <= request.depth.whole
 
@@ -119,19 +118,7 @@ def _statement(view: View, request: Request, condition: str, parameters: dict[st
         return _EVERYTHING.format(columns=columns, heads=_HEADS, last=last)
     weights = [_weight(request, term, _searched(view, request)[0]) for term in request.terms]
     parameters |= {"terms": list(request.terms), "weights": weights, "postings": request.depth.postings}
-    around = _AROUND if request.depth.neighbours else ""
-    if request.narrowed.members is not None:
-        heads = _MEMBERS.format(members=request.narrowed.members)
-        return _BOUNDED.format(
-            fitting=_FITTING.format(heads=heads, condition=sides.in_channels[False]),
-            near=" UNION ALL ".join(_NEAR_FITTING.format(which=_SIDE[side]) for side in sides.in_channels),
-            said=_SAID_FITTING,
-            around=around,
-            columns=columns,
-            last=last,
-        )
     return _BOUNDED.format(
-        fitting="",
         near=" UNION ALL ".join(
             _near(indexed, side, condition, few=sides.few)
             for indexed in (True, False)
@@ -145,7 +132,7 @@ def _statement(view: View, request: Request, condition: str, parameters: dict[st
             )
             for side, posted in sides.posted.items()
         ),
-        around=around,
+        around=_AROUND if request.depth.neighbours else "",
         columns=columns,
         last=last,
     )
@@ -183,15 +170,6 @@ _SAID = """SELECT p.version_id, p.impact * t.weight AS share
         WHERE p.tenant_id = :tenant AND p.branch_id = :branch AND p.folded = {side} AND p.term = t.term
             AND t.weight > 0 {checked}
         ORDER BY p.impact DESC LIMIT :postings) p {after}"""
-# Where a list tells the few that a filter may let through, they are weighed one by one instead.
-_FITTING = """fitting AS MATERIALIZED (
-    SELECT h.version_id, h.folded, h.embedding <=> :query AS distance, h.terms, h.counts, h.length
-    FROM {heads} WHERE {condition}),
-"""
-_NEAR_FITTING = """(SELECT h.version_id, h.distance FROM fitting h WHERE {which} ORDER BY h.distance LIMIT :most)"""
-_SAID_FITTING = f"""SELECT c.version_id, {IMPACT} * w.weight AS share
-    FROM fitting c CROSS JOIN LATERAL unnest(c.terms, c.counts) AS t (term, n)
-    JOIN unnest(CAST(:terms AS text[]), CAST(:weights AS real[])) AS w (term, weight) ON w.term = t.term AND w.weight > 0"""
 _AROUND = """
     UNION
     SELECT n.version_id FROM (
@@ -207,7 +185,7 @@ _AROUND = """
 # Postings know nothing of validity, so the condition is asked of whatever is given out. The laterals with a limit say what
 # the planner cannot know: a few hundred rows, each fetched by its key.
 _BOUNDED = """
-WITH {fitting}near AS MATERIALIZED ({near}),
+WITH near AS MATERIALIZED ({near}),
 said AS MATERIALIZED (
     SELECT version_id, sum(share) AS share FROM ({said}) p GROUP BY version_id ORDER BY share DESC, version_id LIMIT :most),
 hits AS MATERIALIZED (SELECT version_id FROM near UNION SELECT version_id FROM said),

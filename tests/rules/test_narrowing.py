@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from memos.rules import filters
 from memos.rules.filters import METADATA, Condition, Filter, Group, Not
-from memos.rules.narrowing import FEW, Must, OneOf, Span, fewest, necessary, told
+from memos.rules.narrowing import Must, OneOf, Span, few, fewest, necessary, told
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 _ORDER = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
@@ -119,7 +119,13 @@ def test_what_is_necessary(asked: dict[str, Any], musts: tuple[Must, ...]) -> No
 
 
 def test_the_shortest_list_is_taken_unless_all_are_long() -> None:
-    assert fewest([FEW + 1, 7, 8]) == 1
-    assert fewest([FEW]) == 0
-    assert fewest([FEW + 1]) is None
-    assert fewest([]) is None
+    assert fewest([10, 7, 8], most=9) == 1
+    assert fewest([9], most=9) == 0
+    assert fewest([10], most=9) is None
+    assert fewest([], most=9) is None
+
+
+@given(st.integers(0, 10_000_000))
+def test_a_larger_cube_compares_more_but_a_smaller_share(memories: int) -> None:
+    assert few(memories) <= few(4 * memories) <= 2 * few(memories) + 1
+    assert few(100_000) < 20_000  # where a walk through the graph would give up

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from memos.rules import filters, narrowing
+from memos.rules import filters
 from memos.rules.access import Principal
 from memos.rules.header import Kind
 from memos.services import doctor_truth, revise
@@ -59,7 +59,7 @@ def found(
     tree = filters.parse(asked)
     with app.database.transaction(owner.tenant_id, read_only=True) as tx:
         view = cubes.view(tx, cube)
-        lists = NOT_NARROWED if way == "asked" else narrow(tx, view.branch.id, tree)
+        lists = NOT_NARROWED if way == "asked" else narrow(tx, view.branch, tree)
         if way == "indexes":
             lists = replace(lists, members=None)
         request = Request(
@@ -208,10 +208,9 @@ def test_few_are_scored_one_by_one_and_the_answer_says_so(app: App, owner: Princ
 def test_too_many_are_left_to_the_indexes(
     app: App, owner: Principal, cube: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facets, "FEW", 10)
-    monkeypatch.setattr(narrowing, "FEW", 10)
+    monkeypatch.setattr(facets, "few", lambda _: 10)
     with app.database.transaction(owner.tenant_id, read_only=True) as tx:
-        branch = cubes.view(tx, cube).branch.id
+        branch = cubes.view(tx, cube).branch
         many = narrow(tx, branch, filters.parse({"session_id": {"eq": "s1"}}))
         both = narrow(tx, branch, filters.parse({"session_id": {"eq": "s1"}, "metadata.nested": {"eq": "x"}}))
     assert many.members is None
