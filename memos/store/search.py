@@ -27,8 +27,10 @@ __all__ = ["Corpus", "Depth", "Request", "candidates", "document_frequencies", "
 
 
 def narrows(view: View, request: Request) -> bool:
-    """Whether lists help to find what a filter lets through: they are of the present, which a named state may not be."""
-    return request.filter is not None and view.present and not mentions(request.filter, "state")
+    """Whether lists help to find what a filter lets through: they are of the present, which a named state may not be, and of
+    no use where all is read anyway."""
+    in_present = view.present and not mentions(request.filter, "state")
+    return request.filter is not None and in_present and not exhaustive(view, request)
 
 
 def exhaustive(view: View, request: Request) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from memos.rules.filters import mentions
+from memos.rules.narrowing import few, necessary
 from memos.rules.pool import Pool
 from memos.store.columns import COLUMNS, pool_of
 from memos.store.cubes import View
@@ -33,7 +34,8 @@ passing AS MATERIALIZED (SELECT f.* FROM fitting f WHERE {side}),
 total AS MATERIALIZED (SELECT count(*) AS documents, coalesce(avg(length), 0) AS mean_length FROM known),
 held AS MATERIALIZED (SELECT t.term, count(*) AS documents FROM known CROSS JOIN LATERAL unnest(terms) AS t (term)
     WHERE t.term = ANY(CAST(:terms AS text[])) GROUP BY t.term),
-near AS MATERIALIZED (SELECT id FROM passing ORDER BY embedding <=> :query, id LIMIT :most),
+near AS MATERIALIZED (SELECT id FROM passing ORDER BY embedding <=> :query, id
+    LIMIT CASE WHEN (SELECT count(*) FROM passing) <= :few THEN :few ELSE :most END),
 said AS MATERIALIZED (
     SELECT m.id FROM passing m CROSS JOIN LATERAL unnest(m.terms, m.counts) AS t (term, n)
     JOIN held h ON h.term = t.term CROSS JOIN total
@@ -59,7 +61,8 @@ FROM (SELECT passing.*, passing.id AS version_id FROM pool JOIN passing ON passi
 def of_past(
     tx: Transaction, view: View, request: Request, condition: str, parameters: dict[str, object], *, whole: bool
 ) -> tuple[Pool, Corpus]:
-    """`whole`: what the present would read whole is read whole in the past too, so that an answer can be repeated."""
+    """`whole`: what the present would read whole is read whole in the past too, so that an answer can be repeated. So are the
+    few that a filter lets through, where the present would have a list of them."""
     source, bound = visible(view)
     compiled, filtering = compile_filter(request.filter)
     each = condition.format(row="v")
@@ -77,6 +80,7 @@ def of_past(
         "terms": list(request.terms),
         "names": sorted(request.names),
         "folded": request.counts_folded,
+        "few": few(view.branch.live_count) if necessary(request.filter) else 0,
         "most": max(request.depth.whole, request.depth.per_channel) if whole else request.depth.per_channel,
     }
     statement = _PAST.format(

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from memos.rules import filters
 from memos.rules.access import Principal
 from memos.rules.header import Kind
-from memos.services import doctor_truth, revise
+from memos.services import doctor_truth, revise, trace
 from memos.services.findings import Verdict
 from memos.services.recall import SearchQuery, search_cubes
 from memos.store import cubes, facets, jobs, search
@@ -47,7 +47,7 @@ def described(n: int) -> dict[str, Any]:
 def cube(app: App, owner: Principal) -> str:
     name = f"facets-{next(_numbers)}"
     make_cube(app, owner, name, NOON)
-    texts = [f"The {['kettle', 'garden', 'ladder'][n % 3]} was seen on walk {n}." for n in range(90)]
+    texts = [f"The {['kettle', 'garden', 'ladder'][n % 3]} was seen on walk {n}." for n in range(130)]
     items = [replace(fact(text, **described(n)), kind=KINDS[n % 5]) for n, text in enumerate(texts)]
     write(app, owner, name, items, NOON + timedelta(days=1))
     return name
@@ -202,7 +202,24 @@ def test_few_are_scored_one_by_one_and_the_answer_says_so(app: App, owner: Princ
     asked = SearchQuery("the kettle", filter={"session_id": {"eq": "s1"}}, budget="low", limit=50)
     answer = search_cubes(app.recall, owner, [cube], asked, clock=NOON + timedelta(days=2))
     assert "every memory it lets through was scored" in answer.route.reason
-    assert answer.route.candidates == len(answer.items) == 15
+    assert answer.route.candidates == len(answer.items) == 22
+
+
+def test_an_answer_from_a_list_is_repeated_when_its_revision_is_the_past(app: App, owner: Principal) -> None:
+    name = f"facets-{next(_numbers)}"
+    make_cube(app, owner, name, NOON)
+    written = NOON + timedelta(days=1)
+    texts = [f"The {['kettle', 'garden', 'ladder'][n % 3]} was seen on walk {n}." for n in range(1_200)]
+    write(app, owner, name, [fact(text, tags=[f"t{n % 10}"]) for n, text in enumerate(texts)], written)
+    asked = SearchQuery("which kettle was seen?", filter={"tags": {"contains": "t3"}}, budget="low", limit=50)
+    answer = search_cubes(app.recall, owner, [name], asked, clock=written)
+    app.traces.flush()
+    with app.database.transaction(owner.tenant_id, read_only=True) as tx:
+        kept = trace.get(owner, tx, answer.trace_id)
+    assert answer.route.candidates == 120
+    write(app, owner, name, [fact("Another kettle.", tags=["t3"])], written)
+    replayed = trace.replay(app.recall, owner, kept, clock=written + timedelta(hours=1))
+    assert replayed.same
 
 
 def test_too_many_are_left_to_the_indexes(
