@@ -67,9 +67,10 @@ class Looked:
 
     @property
     def reach(self) -> int:
-        """How many memories may be the answer: fewer than there are where a list tells the few that fit."""
-        sizes = zip(self._corpora, self._narrowed, strict=True)
-        return sum(corpus.documents if narrowed.members is None else narrowed.count for corpus, narrowed in sizes)
+        """How many memories may be the answer. Where a list tells the few that fit, as many as were seen: the list itself also
+        counts those that are not for the caller's eyes."""
+        seen = zip(self._pools, self._corpora, self._narrowed, strict=True)
+        return sum(corpus.documents if narrowed.members is None else len(pool) for pool, corpus, narrowed in seen)
 
     @property
     def narrowed(self) -> bool:

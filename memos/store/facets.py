@@ -54,13 +54,12 @@ _LOOKED_UP: Final = 8
 class Narrowed:
     """How the lists help with one filter on one branch.
 
-    `members` is SQL for the ids of all versions that may match, where they are few: at most `count` of them. `row` is what a
-    row `h` of `heads` must fulfil and `posting` what a posting `p` must, both cheaper than the filter itself; `rows_told` and
-    `postings_told` say that it need not be asked besides, until candidates are chosen.
+    `members` is SQL for the ids of all versions that may match, where they are few. `row` is what a row `h` of `heads` must
+    fulfil and `posting` what a posting `p` must, both cheaper than the filter itself; `rows_told` and `postings_told` say
+    that it need not be asked besides, until candidates are chosen.
     """
 
     members: str | None = None
-    count: int = 0
     row: str = "true"
     posting: str = "true"
     rows_told: bool = False
@@ -129,7 +128,7 @@ def _narrowed(
     if (least := fewest(sizes, most)) is None:
         return found
     source = _LISTED.format(list=f":list{least}") if isinstance(musts[least], OneOf) else _IN_TIME
-    return replace(found, members=f"{source} UNION {_UNDESCRIBED}", count=sizes[least])
+    return replace(found, members=f"{source} UNION {_UNDESCRIBED}")
 
 
 def undescribed(tx: Transaction, branch_id: int) -> bool:
