@@ -19,6 +19,7 @@ LISTED: Final = frozenset({"session_id", "name", "tags"})
 """Fields of which lists are kept, beside every string, number and boolean of `metadata`."""
 
 _EQUALLY_LONG: Final = 60
+"""n * n / N where scoring n of N memories takes as long as finding them by the indexes; see `few`."""
 
 
 @dataclass(frozen=True, slots=True)

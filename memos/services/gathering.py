@@ -104,10 +104,9 @@ def gather(
     """Rank the memories of one or several cubes as one corpus. `now` in the query moves the asker's clock.
 
     `pinned` names the revision of each cube to read, by ids that are then also the `references`.
-    One round trip says what is asked of, one finds candidates, one reads those that are shown; a filter that lists are kept for
-    takes one to look them up. Each further look is one more:
-    the second (three with words of the best hits), one at a time the question names, one at the archive, two at what replaced
-    the best hits where some of them tell what is over.
+    One round trip says what is asked of, one finds candidates, one reads those that are shown; a filter that lists are kept
+    for takes one to look them up. Each further look is one more: the second (three with words of the best hits), one at a time
+    the question names, one at the archive, two at what replaced the best hits where some of them tell what is over.
     """
     who.require(Scope.READ)
     moment = asked.now or clock

@@ -72,9 +72,9 @@ NOT_NARROWED: Final = Narrowed()
 
 def narrow(tx: Transaction, branch: Branch, tree: Filter | None) -> Narrowed:
     """Look up what all matches of a filter must have (`rules.narrowing`): one round trip, none where no list helps."""
-    most = few(branch.live_count)
     if not (musts := necessary(tree)):
         return NOT_NARROWED
+    most = few(branch.live_count)
     bound: dict[str, object] = {}
     lists, sources, named = [], [], []
     for i, must in enumerate(musts):

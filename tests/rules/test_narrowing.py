@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from memos.rules import filters
 from memos.rules.filters import METADATA, Condition, Filter, Group, Not
 from memos.rules.narrowing import Must, OneOf, Span, few, fewest, necessary, told
+from tests.filtering import nested
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 _ORDER = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
@@ -39,15 +40,7 @@ asked = st.one_of(
     st.tuples(st.just("metadata.k"), st.tuples(st.just("in"), st.lists(scalars, min_size=1, max_size=3))),
     st.tuples(st.just("trust"), st.tuples(st.just("gte"), st.sampled_from([0.0, 1.0]))),
 ).map(lambda one: {one[0]: {one[1][0]: one[1][1]}})  # fmt: skip
-trees = st.recursive(
-    asked,
-    lambda inner: st.one_of(
-        st.builds(lambda parts: {"and": parts}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda parts: {"or": parts}, st.lists(inner, min_size=1, max_size=3)),
-        inner.map(lambda part: {"not": part}),
-    ),
-    max_leaves=6,
-).map(filters.parse)
+trees = nested(asked, width=3, leaves=6).map(filters.parse)
 
 
 def same(one: object, other: object) -> bool:

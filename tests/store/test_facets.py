@@ -25,6 +25,7 @@ from memos.store.calling import CALLER
 from memos.store.facets import NOT_NARROWED, narrow
 from memos.store.search import Depth, Request
 from memos.wiring import App
+from tests.filtering import nested
 from tests.services.running import fact, make_cube, run, write
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -88,15 +89,7 @@ conditions = st.one_of(
     st.builds(lambda a, b: {"created_at": {"gt": a, "lte": b}}, times, times),
     st.builds(lambda v: {"metadata.n": {"gte": v}}, st.sampled_from([1, 2])),
 )
-trees = st.recursive(
-    conditions,
-    lambda inner: st.one_of(
-        st.builds(lambda parts: {"and": parts}, st.lists(inner, min_size=1, max_size=2)),
-        st.builds(lambda parts: {"or": parts}, st.lists(inner, min_size=1, max_size=2)),
-        inner.map(lambda part: {"not": part}),
-    ),
-    max_leaves=4,
-)
+trees = nested(conditions, width=2, leaves=4)
 
 
 @settings(max_examples=100, deadline=None)
